@@ -1,0 +1,57 @@
+/* sink.h - what a response asks of whatever carries it to the client: a socket, or a spec. */
+#ifndef TG_BODY_SINK_H
+#define TG_BODY_SINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "util/slice.h"
+#include "util/status.h"
+
+#define TG_LENGTH_UNKNOWN UINT64_MAX
+
+/* A response's status and fields, without its framing. */
+struct tg_response_head {
+    int status;             /* 200..999 */
+    struct tg_slice fields; /* checked field lines, each ending in CRLF; no framing fields */
+    uint64_t length;        /* of the body in bytes, or TG_LENGTH_UNKNOWN */
+};
+
+enum {
+    TG_SEND_LAST = 1, /* the body ends with these bytes */
+};
+
+/* Called once, when the sink is done with bytes it was lent; perhaps before the call returns. */
+typedef void (*tg_release_fn)(const void *data, size_t len, void *arg);
+
+/* All of these are called on the worker's own thread and call back only where they say so. */
+struct tg_sink_ops {
+    /* Fixes status, fields and framing; nothing goes out yet.  head is borrowed until it returns.
+     * Called once for a response, before any send. */
+    enum tg_status (*commit)(void *sink, const struct tg_response_head *head);
+
+    /* Sends what commit fixed, if that is still to do, then the n runs of bytes (n may be 0).
+     * All of the bytes are taken (copied) or, on an error, none.  TG_ECLOSED: the client is gone. */
+    enum tg_status (*send)(void *sink, const struct iovec *runs, int n, unsigned flags);
+
+    /* As send, for one run that the sink may keep until it calls release(data, len, arg). */
+    enum tg_status (*send_lent)(void *sink, const void *data, size_t len, unsigned flags,
+                                tg_release_fn release, void *arg);
+
+    /* Sends len bytes of fd from offset on; fd is borrowed until on_sent is called, from the loop,
+     * with TG_OK, TG_EIO (the file has shrunk or cannot be read) or TG_ECLOSED. on_sent is not
+     * called when the result is below zero, nor after the sink has told its owner that it is gone. */
+    enum tg_status (*send_file)(void *sink, int fd, off_t offset, uint64_t len, unsigned flags,
+                                void (*on_sent)(void *arg, enum tg_status status), void *arg);
+
+    /* Bytes taken and not yet given to the kernel. */
+    size_t (*pending)(void *sink);
+
+    /* Calls fn(arg) once, from the loop and not before the next turn of it, when pending is no more
+     * than low_water bytes.  fn NULL takes the wish back. */
+    void (*on_drain)(void *sink, size_t low_water, void (*fn)(void *arg), void *arg);
+};
+
+#endif

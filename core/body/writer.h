@@ -1,0 +1,111 @@
+/* writer.h - the producing end of one response body.
+ *
+ * Bytes are gathered in a buffer that all writers of a worker share: only one of them runs at a
+ * time, and whoever suspends it flushes it first.  So an idle stream holds no buffer at all.
+ *
+ * The first bytes that go out commit the response.  A body that ends before that goes out with its
+ * length, whole.  It knows nothing of HTTP or Lua: a spec drives it with a fake sink.
+ */
+#ifndef TG_BODY_WRITER_H
+#define TG_BODY_WRITER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "body/sink.h"
+#include "util/status.h"
+
+struct evbuffer;
+struct tg_writer;
+
+/* The shared buffer.  One for a worker. */
+struct tg_gather {
+    char *bytes;
+    size_t size;
+    size_t len;
+    struct tg_writer *owner; /* whose bytes they are; NULL when there are none */
+};
+
+enum { TG_WRITER_ROOM_MAX = 4096 }; /* bytes that tg_writer_room() gives at a time, at the most */
+
+enum tg_status tg_gather_init(struct tg_gather *gather, size_t size); /* TG_ENOMEM */
+void tg_gather_fini(struct tg_gather *gather);
+
+struct tg_writer_options {
+    const struct tg_sink_ops *ops;
+    void *sink;
+    struct tg_gather *gather; /* outlives the writer */
+    size_t high_water;        /* bytes waiting for the client: write says TG_AGAIN from here on */
+    size_t low_water;
+};
+
+struct tg_writer {
+    struct tg_writer_options o;
+    struct tg_response_head *head; /* borrowed until committed */
+    struct evbuffer *aside;        /* gathered bytes that another writer pushed out; mostly NULL */
+    uint64_t bytes;                /* of body taken so far */
+    uint64_t length;               /* declared; TG_LENGTH_UNKNOWN when not */
+    uint64_t turn;                 /* bytes sent since the last wait: one stream must not hog */
+    enum tg_status failed;         /* TG_OK, or why nothing more is taken */
+    bool committed;
+    bool ended;
+    bool must_wait; /* set with TG_AGAIN; tg_writer_drained() clears it */
+};
+
+void tg_writer_init(struct tg_writer *w, const struct tg_writer_options *options);
+void tg_writer_fini(struct tg_writer *w); /* throws away what has not gone out */
+
+/* Says which response the bytes belong to; head stays valid until the writer has committed or is
+ * freed.  Needed before anything can go out. */
+void tg_writer_begin(struct tg_writer *w, struct tg_response_head *head);
+
+/* Takes all of data (copied) or, on an error, none.  TG_AGAIN means taken, but the client is slow, or
+ * others should have a turn: wait until tg_writer_on_drain() calls before writing more.
+ * TG_ECLOSED: the client is gone.  TG_ELIMIT: more than the declared length. */
+enum tg_status tg_writer_write(struct tg_writer *w, const void *data, size_t len);
+
+/* As tg_writer_write(), lending the bytes: release is called once, on an error too. */
+enum tg_status tg_writer_write_lent(struct tg_writer *w, const void *data, size_t len,
+                                    tg_release_fn release, void *arg);
+
+/* Sends what is gathered, and the head if that has not gone.  TG_AGAIN as above. */
+enum tg_status tg_writer_flush(struct tg_writer *w);
+
+/* Sends part of a file after what is gathered; see tg_sink_ops.send_file.  TG_AGAIN: on_sent is to
+ * come.  The bytes count as written. */
+enum tg_status tg_writer_send_file(struct tg_writer *w, int fd, off_t offset, uint64_t len,
+                                   void (*on_sent)(void *arg, enum tg_status status), void *arg);
+
+/* Ends a whole body.  TG_ELIMIT: shorter than declared (nothing is sent: abort).  A second end does
+ * nothing and says TG_OK. */
+enum tg_status tg_writer_end(struct tg_writer *w);
+
+/* Commits and ends without a body, whatever length the head declares: HEAD, 204, 304. */
+enum tg_status tg_writer_end_bodyless(struct tg_writer *w);
+
+/* One call of fn(arg), from the loop, when writing may go on; clears must_wait before it. */
+void tg_writer_on_drain(struct tg_writer *w, void (*fn)(void *arg), void *arg);
+
+/* What tg_writer_room() does when the gathered bytes leave too little room. */
+char *tg_writer_make_room(struct tg_writer *w, size_t n);
+
+/* Room for n <= TG_WRITER_ROOM_MAX bytes to print into, to be followed by tg_writer_advance() before
+ * anything else is called on w.  NULL: the body takes no more, w->failed says why. */
+static inline char *tg_writer_room(struct tg_writer *w, size_t n)
+{
+    struct tg_gather *gather = w->o.gather;
+    if (gather->owner == w && n <= gather->size - gather->len && !w->failed)
+        return gather->bytes + gather->len;
+    return tg_writer_make_room(w, n);
+}
+
+/* Takes the first n of the bytes that tg_writer_room() gave.  A declared length that they exceed
+ * shows when they are to go out: w->failed is TG_ELIMIT then, and none of them does. */
+static inline void tg_writer_advance(struct tg_writer *w, size_t n)
+{
+    w->o.gather->len += n;
+    w->bytes += n;
+}
+
+#endif

@@ -1,0 +1,114 @@
+/* tidegate.h - the public interface of libtidegate, a Lua-scriptable streaming gateway.
+ *
+ * Unless a function says otherwise it is to be called on the thread that made the gateway, strings
+ * passed in are copied, and strings given out belong to the gateway.
+ */
+#ifndef TIDEGATE_H
+#define TIDEGATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TIDEGATE_VERSION_MAJOR 0
+#define TIDEGATE_VERSION_MINOR 1
+#define TIDEGATE_VERSION_PATCH 0
+
+#define TIDEGATE_API __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct event_base; /* libevent's */
+struct lua_State;
+struct tidegate; /* one gateway: listeners, workers, a script, its exchanges */
+
+enum tidegate_status {
+    TIDEGATE_OK = 0,
+    TIDEGATE_AGAIN = 1,   /* done, but wait before doing more */
+    TIDEGATE_EINVAL = -1, /* a caller's mistake */
+    TIDEGATE_ENOMEM = -2,
+    TIDEGATE_EIO = -3,     /* the system: address in use, no permission, … */
+    TIDEGATE_ESCRIPT = -4, /* the script does not load, or its service table is wrong */
+    TIDEGATE_ECLOSED = -5, /* the client is gone */
+};
+
+enum tidegate_level { TIDEGATE_DEBUG, TIDEGATE_INFO, TIDEGATE_WARN, TIDEGATE_ERROR };
+
+struct tidegate_options {
+    size_t size; /* set by tidegate_options_init(): lets the struct grow */
+
+    const char *script;      /* path of the Lua file that returns the service table */
+    const char *script_text; /* its text instead; script is then its name in messages */
+
+    const char *const *listen; /* "host:port", "[v6]:port" or "unix:/path"; replaces the script's */
+    size_t listen_count;       /* 0: what the script says, else 127.0.0.1:8080 */
+
+    struct event_base *base; /* borrowed: the host's loop, one worker; NULL: a loop of its own */
+    unsigned workers;        /* 0 for what the script says, else one */
+
+    int access_log;          /* not 0: a line at TIDEGATE_INFO for each exchange (the default) */
+    int dev;                 /* not 0: unhandled errors are shown to the client */
+
+    /* Called, protected, for each new Lua state before the script is loaded: adds C functions.
+     * Not 0: the load fails.  It may raise. */
+    int (*setup)(struct lua_State *L, void *arg);
+    void *setup_arg; /* borrowed */
+
+    /* Called on the thread of the worker concerned.  line has no line break.  NULL: silence. */
+    void (*log)(void *arg, enum tidegate_level level, const char *line);
+    void *log_arg;                  /* borrowed */
+    enum tidegate_level log_level;  /* lines below it are not made; TIDEGATE_INFO by default */
+};
+
+/* Fills *options with the defaults; size is sizeof *options in the caller. */
+TIDEGATE_API void tidegate_options_init(struct tidegate_options *options, size_t size);
+
+/* Loads the script and checks its service table; listens to nothing yet.  *out is the caller's, for
+ * tidegate_free(), on TIDEGATE_ESCRIPT too (tidegate_error() has all problems, a line each); on
+ * other failures it is NULL. */
+TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
+                                               const struct tidegate_options *options);
+
+/* Listens.  TIDEGATE_EIO: tidegate_error() says what and why. */
+TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
+
+/* Serves until tidegate_stop().  Only for a gateway with a loop of its own. */
+TIDEGATE_API enum tidegate_status tidegate_run(struct tidegate *g);
+
+/* Any thread, any number of times: the first call stops accepting and lets what is in flight finish,
+ * up to limits.drain; the second ends it at once.  tidegate_run() then returns. */
+TIDEGATE_API void tidegate_stop(struct tidegate *g);
+
+/* Ends every exchange, then frees.  NULL is fine. */
+TIDEGATE_API void tidegate_free(struct tidegate *g);
+
+/* The last error's message, never NULL; good until the next call on g. */
+TIDEGATE_API const char *tidegate_error(const struct tidegate *g);
+
+/* The nth listener as a URL ("http://127.0.0.1:8080", "unix:/run/x"), or NULL past the last; the TCP
+ * port of the nth listener, 0 for a unix socket.  After tidegate_start(). */
+TIDEGATE_API const char *tidegate_listener(const struct tidegate *g, size_t n);
+TIDEGATE_API uint16_t tidegate_port(const struct tidegate *g, size_t n);
+
+/* Calls fn for each route, in the script's order: method ("any" for all), host ("" for every host),
+ * path, name ("" without one), and the names of its interceptors in their order. */
+struct tidegate_route_info {
+    const char *method;
+    const char *host;
+    const char *path;
+    const char *name;
+    const char *const *interceptors;
+    size_t interceptor_count;
+};
+TIDEGATE_API void tidegate_each_route(const struct tidegate *g,
+                                      void (*fn)(void *arg, const struct tidegate_route_info *),
+                                      void *arg);
+
+TIDEGATE_API const char *tidegate_version(void); /* "0.1.0": of the library, not of this header */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
