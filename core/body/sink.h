@@ -2,6 +2,7 @@
 #ifndef TG_BODY_SINK_H
 #define TG_BODY_SINK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -17,6 +18,8 @@ struct tg_response_head {
     int status;             /* 200..999 */
     struct tg_slice fields; /* checked field lines, each ending in CRLF; no framing fields */
     uint64_t length;        /* of the body in bytes, or TG_LENGTH_UNKNOWN */
+    bool has_date;          /* fields hold a Date */
+    bool close;             /* the connection is to end with this response */
 };
 
 enum {

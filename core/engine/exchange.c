@@ -1,0 +1,555 @@
+/* exchange.c - runs chains, one step at a time, and ends exchanges. */
+#include "engine/exchange.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "http/reason.h"
+#include "util/clock.h"
+#include "util/mem.h"
+
+static const char *const plain_type = "Content-Type: text/plain; charset=utf-8\r\n";
+
+const char *tg_stage_name(enum tg_stage stage)
+{
+    static const char *const names[] = {"enter", "leave", "error", "body"};
+    return names[stage];
+}
+
+const char *tg_ending_name(enum tg_ending ending)
+{
+    static const char *const names[] = {"done",  "client_closed", "timeout",
+                                        "error", "shutdown",      "cancelled"};
+    return names[ending];
+}
+
+/* --- Answers of the engine's own -------------------------------------------------------------- */
+
+static enum tg_step answer(struct tg_exchange *x, int status, const char *fields)
+{
+    char body[64];
+    int len = status == 204 ? 0 : snprintf(body, sizeof body, "%s\n", tg_reason(status));
+    if (tg_exchange_respond(x, status, (struct tg_slice){fields, strlen(fields)},
+                            (struct tg_slice){body, (size_t)len}) == TG_OK)
+        return TG_STEP_DONE;
+    tg_exchange_fail(x, 500, "not enough memory", NULL);
+    return TG_STEP_FAILED;
+}
+
+static enum tg_step run_unmatched(const struct tg_interceptor *self, struct tg_exchange *x,
+                                  enum tg_stage stage)
+{
+    (void)self;
+    (void)stage;
+    char fields[384];
+    switch (x->matched) {
+    case TG_MATCH_NO_METHOD:
+        snprintf(fields, sizeof fields, "Allow: %s\r\n%s", x->allow ? x->allow : "", plain_type);
+        if (tg_slice_equal(tg_conn_span(x->conn, tg_conn_head(x->conn)->method),
+                           TG_SLICE("OPTIONS"))) {
+            snprintf(fields, sizeof fields, "Allow: %s\r\n", x->allow ? x->allow : "");
+            return answer(x, 204, fields);
+        }
+        return answer(x, 405, fields);
+    case TG_MATCH_BAD_PATH:
+        return answer(x, 400, plain_type);
+    case TG_MATCH_FOUND:
+    case TG_MATCH_NO_PATH:
+        break;
+    }
+    return answer(x, 404, plain_type);
+}
+
+static const struct tg_interceptor_ops unmatched_ops = {run_unmatched};
+static const struct tg_interceptor unmatched = {
+    .ops = &unmatched_ops, .name = "router", .stages = 1U << TG_STAGE_ENTER};
+
+/* --- Ending ----------------------------------------------------------------------------------- */
+
+static void clear_error(struct tg_error *error)
+{
+    tg_free(error->message);
+    tg_free(error->traceback);
+    *error = (struct tg_error){0};
+}
+
+static void log_access(const struct tg_exchange *x, const char *method, size_t method_len,
+                       struct tg_slice target, enum tg_ending ending)
+{
+    if (!x->engine->access_log)
+        return;
+    double ms = (double)(tg_clock_ns() - x->started) / 1e6;
+    tg_log(x->engine->log, TG_LOG_INFO, "%.*s %.*s %d %" PRIu64 " %.2fms %s", (int)method_len,
+           method, (int)target.len, target.p, x->writer.committed ? x->head.status : 0,
+           x->writer.bytes, ms, tg_ending_name(ending));
+}
+
+/* conn is still there: it outlives the calls of its events, and tg_conn_abort() comes last. */
+static void end(struct tg_exchange *x, enum tg_ending ending)
+{
+    const struct tg_head *head = tg_conn_head(x->conn);
+    struct tg_slice method = tg_conn_span(x->conn, head->method);
+    log_access(x, method.p, method.len, tg_conn_span(x->conn, head->target), ending);
+    x->script->ops->close(x, ending);
+    tg_writer_fini(&x->writer);
+    clear_error(&x->error);
+    tg_buf_fini(&x->fields);
+    tg_buf_fini(&x->plain);
+    tg_free(x->own_queue);
+    tg_free(x->params);
+    tg_free(x->allow);
+    tg_free(x);
+}
+
+static void abort_exchange(struct tg_exchange *x, enum tg_ending ending)
+{
+    struct tg_conn *conn = x->conn;
+    end(x, ending);
+    tg_conn_abort(conn);
+}
+
+static void log_failure(const struct tg_exchange *x, const char *outcome)
+{
+    const struct tg_error *e = &x->error;
+    enum tg_level level = e->status >= 500 ? TG_LOG_ERROR : TG_LOG_INFO;
+    tg_log(x->engine->log, level, "%s: %s after %" PRIu64 " bytes: %s of %s: %s%s%s",
+           tg_exchange_route(x), outcome, x->writer.bytes, tg_stage_name(e->stage),
+           e->interceptor ? e->interceptor : "the chain",
+           e->message ? e->message : "not enough memory", e->traceback ? "; " : "",
+           e->traceback ? e->traceback : "");
+}
+
+/* --- The body --------------------------------------------------------------------------------- */
+
+static void begin_writer(struct tg_exchange *x)
+{
+    const struct tg_limits *limits = x->engine->limits;
+    struct tg_writer_options options = {
+        .ops = &tg_conn_sink,
+        .sink = x->conn,
+        .gather = x->engine->gather,
+        .high_water = limits->high_water ? limits->high_water : SIZE_MAX,
+        .low_water = limits->low_water,
+    };
+    tg_writer_init(&x->writer, &options);
+}
+
+static enum tg_step produce_plain(struct tg_exchange *x)
+{
+    enum tg_status status = TG_OK;
+    x->head.fields = tg_buf_slice(&x->fields);
+    x->head.length = x->plain.len;
+    tg_writer_begin(&x->writer, &x->head);
+    if (tg_exchange_is_head(x) || x->head.status == 204 || x->head.status == 304)
+        status = tg_writer_end_bodyless(&x->writer);
+    else
+        status = tg_writer_write(&x->writer, x->plain.p, x->plain.len);
+    if (status >= 0)
+        status = tg_writer_end(&x->writer);
+    if (status >= 0 || status == TG_ECLOSED)
+        return TG_STEP_DONE;
+    tg_exchange_fail(x, 500, tg_status_text(status), NULL);
+    return TG_STEP_FAILED;
+}
+
+/* --- The chain: what comes next --------------------------------------------------------------- */
+
+static enum tg_step run_stage(struct tg_exchange *x, size_t index, enum tg_stage stage)
+{
+    const struct tg_interceptor *interceptor = x->queue[index];
+    if (!(interceptor->stages & 1U << stage))
+        return TG_STEP_DONE;
+    return interceptor->ops->run(interceptor, x, stage);
+}
+
+static enum tg_step next_enter(struct tg_exchange *x)
+{
+    if (x->watched && !x->tried && x->entered) {
+        x->tried = true;
+        return x->script->ops->entered(x);
+    }
+    if (x->terminated || x->responded || x->entered == x->count) {
+        x->phase = TG_PHASE_LEAVE;
+        x->back = x->entered;
+        return TG_STEP_DONE;
+    }
+    x->tried = false;
+    size_t index = x->entered++;
+    return run_stage(x, index, TG_STAGE_ENTER);
+}
+
+static enum tg_step next_leave(struct tg_exchange *x)
+{
+    if (!x->back) {
+        x->phase = TG_PHASE_BODY;
+        x->back = x->entered;
+        return TG_STEP_DONE;
+    }
+    return run_stage(x, --x->back, TG_STAGE_LEAVE);
+}
+
+static enum tg_step next_error(struct tg_exchange *x)
+{
+    while (x->back) {
+        size_t index = --x->back;
+        if (x->queue[index]->stages & 1U << TG_STAGE_ERROR)
+            return run_stage(x, index, TG_STAGE_ERROR);
+    }
+    x->phase = TG_PHASE_GIVE_UP;
+    return TG_STEP_DONE;
+}
+
+static enum tg_step give_up(struct tg_exchange *x)
+{
+    int status = x->error.status;
+    log_failure(x, "unhandled");
+    tg_buf_clear(&x->fields);
+    x->phase = TG_PHASE_BODY;
+    x->produced = false;
+    x->gave_up = true;
+    return answer(x, status, plain_type);
+}
+
+static enum tg_step next_body(struct tg_exchange *x)
+{
+    if (x->produced) {
+        x->phase = TG_PHASE_SENT;
+        return TG_STEP_DONE;
+    }
+    x->produced = true;
+    if (x->writer.committed) { /* the low-level calls have sent it */
+        if (tg_writer_end(&x->writer) != TG_ELIMIT)
+            return TG_STEP_DONE;
+        tg_exchange_fail(x, 500, "the body is shorter than its Content-Length", NULL);
+        return TG_STEP_FAILED;
+    }
+    if (!x->responded) {
+        tg_exchange_fail(x, 500, "no response", NULL);
+        x->phase = TG_PHASE_GIVE_UP;
+        return TG_STEP_DONE;
+    }
+    return x->responded == TG_RESPONDED_PLAIN ? produce_plain(x) : x->script->ops->produce(x);
+}
+
+/* Where errors go from the step that has failed: its own interceptor first, then outwards. */
+static void turn_to_errors(struct tg_exchange *x)
+{
+    switch (x->phase) {
+    case TG_PHASE_ENTER:
+        x->back = x->entered;
+        break;
+    case TG_PHASE_LEAVE:
+        x->back++;
+        break;
+    case TG_PHASE_BODY: /* back is where the last handler of a body's failure stood, or the end */
+        tg_writer_fini(&x->writer);
+        begin_writer(x);
+        tg_buf_clear(&x->fields);
+        x->produced = false;
+        x->body_failed = true;
+        x->responded = TG_RESPONDED_NOT;
+        x->script->ops->drop_response(x);
+        break;
+    case TG_PHASE_ERROR:
+    case TG_PHASE_GIVE_UP:
+    case TG_PHASE_SENT:
+        break;
+    }
+    x->phase = TG_PHASE_ERROR;
+}
+
+/* What a step's end means; false when x is over or gone. */
+static bool step_ended(struct tg_exchange *x, enum tg_step step)
+{
+    if (step == TG_STEP_DONE && x->phase == TG_PHASE_ERROR) {
+        clear_error(&x->error); /* handled */
+        x->phase = x->body_failed ? TG_PHASE_BODY : TG_PHASE_LEAVE;
+    }
+    if (step != TG_STEP_FAILED)
+        return true;
+    if (x->writer.failed == TG_ECLOSED) { /* the client has gone; conn says so from the loop */
+        x->phase = TG_PHASE_SENT;
+        x->waiting = true;
+        return false;
+    }
+    if (x->writer.committed || x->gave_up) {
+        if (!x->gave_up)
+            log_failure(x, "aborted");
+        abort_exchange(x, TG_ENDING_ERROR);
+        return false;
+    }
+    turn_to_errors(x);
+    return true;
+}
+
+static enum tg_step next_step(struct tg_exchange *x)
+{
+    switch (x->phase) {
+    case TG_PHASE_ENTER:
+        return next_enter(x);
+    case TG_PHASE_LEAVE:
+        return next_leave(x);
+    case TG_PHASE_ERROR:
+        return next_error(x);
+    case TG_PHASE_BODY:
+        return next_body(x);
+    case TG_PHASE_GIVE_UP:
+        return give_up(x);
+    case TG_PHASE_SENT:
+        break;
+    }
+    return TG_STEP_WAIT;
+}
+
+static void drive(struct tg_exchange *x, enum tg_step step)
+{
+    x->waiting = false;
+    while (step != TG_STEP_WAIT) {
+        if (!step_ended(x, step))
+            return;
+        if (x->phase == TG_PHASE_SENT)
+            break;
+        step = next_step(x);
+    }
+    x->waiting = true;
+    if (x->phase == TG_PHASE_SENT)
+        tg_conn_finish(x->conn); /* x may be gone after it */
+}
+
+void tg_exchange_go_on(struct tg_exchange *x, enum tg_step step)
+{
+    drive(x, step);
+}
+
+/* --- What the connection tells ---------------------------------------------------------------- */
+
+static void on_gone(void *arg, enum tg_gone why)
+{
+    static const enum tg_ending endings[] = {
+        [TG_GONE_CLIENT] = TG_ENDING_CLIENT_CLOSED,
+        [TG_GONE_TIMEOUT] = TG_ENDING_TIMEOUT,
+        [TG_GONE_SHUTDOWN] = TG_ENDING_SHUTDOWN,
+        [TG_GONE_ABORTED] = TG_ENDING_ERROR,
+    };
+    end(arg, endings[why]);
+}
+
+static void on_finished(void *arg)
+{
+    struct tg_exchange *x = arg;
+    end(x, x->gave_up ? TG_ENDING_ERROR : TG_ENDING_DONE);
+}
+
+static void on_late(void *arg)
+{
+    struct tg_exchange *x = arg;
+    if (!x->waiting || x->phase == TG_PHASE_SENT)
+        return;
+    x->script->ops->cancel(x);
+    tg_exchange_fail(x, 503, "no response within limits.response_timeout", NULL);
+    tg_exchange_go_on(x, TG_STEP_FAILED);
+}
+
+static const struct tg_conn_events conn_events = {on_gone, on_finished, on_late};
+
+/* --- Beginning -------------------------------------------------------------------------------- */
+
+static struct tg_slice without_port(struct tg_slice authority)
+{
+    size_t n = authority.len;
+    while (n && authority.p[n - 1] >= '0' && authority.p[n - 1] <= '9')
+        n--;
+    if (n && authority.p[n - 1] == ':')
+        authority.len = n - 1;
+    return authority;
+}
+
+static const struct tg_interceptor *const only_unmatched[] = {&unmatched};
+
+/* The service's interceptors, then the router's own answer. */
+static enum tg_status enqueue_unmatched(struct tg_exchange *x)
+{
+    const struct tg_chain *around = x->script->around;
+    bool theirs = x->matched == TG_MATCH_NO_PATH && x->script->not_found;
+    x->chain = theirs ? x->script->not_found : around;
+    x->queue = x->chain->items;
+    x->count = x->chain->count;
+    if (theirs)
+        return TG_OK;
+    if (x->count)
+        return tg_exchange_enqueue(x, &unmatched);
+    x->queue = only_unmatched;
+    x->count = 1;
+    return TG_OK;
+}
+
+static enum tg_status keep_match(struct tg_exchange *x, const struct tg_match *match)
+{
+    x->matched = match->kind;
+    if (match->kind == TG_MATCH_NO_METHOD) {
+        x->allow = tg_strdup(match->allow);
+        if (!x->allow)
+            return TG_ENOMEM;
+    }
+    if (match->kind != TG_MATCH_FOUND)
+        return enqueue_unmatched(x);
+    x->chain = match->route;
+    x->queue = x->chain->items;
+    x->count = x->chain->count;
+    if (!match->param_count)
+        return TG_OK;
+    x->params = tg_malloc(match->param_count * sizeof *x->params);
+    if (!x->params)
+        return TG_ENOMEM;
+    memcpy(x->params, match->params, match->param_count * sizeof *x->params);
+    x->param_count = match->param_count;
+    return TG_OK;
+}
+
+static enum tg_status route(struct tg_exchange *x)
+{
+    const struct tg_head *head = tg_conn_head(x->conn);
+    struct tg_match *match = &x->engine->match;
+    struct tg_slice path = tg_conn_span(x->conn, head->path);
+    struct tg_slice method = tg_conn_span(x->conn, head->method);
+    if (tg_slice_equal(path, TG_SLICE("*"))) { /* OPTIONS *: of the server, not of a resource */
+        match->kind = TG_MATCH_NO_METHOD;
+        snprintf(match->allow, sizeof match->allow, "GET, HEAD, OPTIONS");
+        return keep_match(x, match);
+    }
+    tg_router_match(x->script->router, method,
+                    without_port(tg_conn_span(x->conn, head->authority)), path, match);
+    return keep_match(x, match);
+}
+
+void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn)
+{
+    struct tg_exchange *x = tg_calloc(1, sizeof *x);
+    if (!x) {
+        tg_conn_abort(conn);
+        return;
+    }
+    x->engine = engine;
+    x->script = engine->script;
+    x->conn = conn;
+    x->number = ++engine->exchanges;
+    x->started = tg_clock_ns();
+    tg_buf_init(&x->fields, TG_RESPONSE_FIELDS_MAX);
+    tg_buf_init(&x->plain, TG_RESPONSE_FIELDS_MAX);
+    begin_writer(x);
+    tg_conn_take(conn, &conn_events, x);
+    if (route(x) == TG_OK)
+        drive(x, TG_STEP_DONE);
+    else
+        abort_exchange(x, TG_ENDING_ERROR);
+}
+
+/* --- For interceptors ------------------------------------------------------------------------- */
+
+void tg_exchange_fail(struct tg_exchange *x, int status, const char *message,
+                      const char *traceback)
+{
+    const struct tg_interceptor *running = tg_exchange_running(x);
+    enum tg_stage stage = tg_exchange_stage(x);
+    clear_error(&x->error);
+    x->error.set = true;
+    x->error.stage = stage;
+    x->error.interceptor = running ? running->name : NULL;
+    x->error.status = status;
+    x->error.message = message ? tg_strdup(message) : NULL;
+    x->error.traceback = traceback ? tg_strdup(traceback) : NULL;
+}
+
+enum tg_status tg_exchange_respond(struct tg_exchange *x, int status, struct tg_slice fields,
+                                   struct tg_slice body)
+{
+    tg_buf_clear(&x->fields);
+    tg_buf_clear(&x->plain);
+    enum tg_status added = tg_buf_add(&x->fields, fields.p, fields.len);
+    if (added == TG_OK)
+        added = tg_buf_add(&x->plain, body.p, body.len);
+    if (added != TG_OK)
+        return added;
+    x->head = (struct tg_response_head){.status = status, .length = TG_LENGTH_UNKNOWN};
+    x->responded = TG_RESPONDED_PLAIN;
+    return TG_OK;
+}
+
+enum tg_status tg_exchange_enqueue(struct tg_exchange *x, const struct tg_interceptor *interceptor)
+{
+    if (x->count == TG_QUEUE_MAX)
+        return TG_ELIMIT;
+    if (!x->own_queue || x->count == x->own_size) {
+        size_t size = x->count * 2 + 8;
+        const struct tg_interceptor **queue = tg_realloc(x->own_queue, size * sizeof *queue);
+        if (!queue)
+            return TG_ENOMEM;
+        if (!x->own_queue && x->count)
+            memcpy(queue, x->queue, x->count * sizeof *queue);
+        x->own_queue = queue;
+        x->own_size = size;
+        x->queue = queue;
+    }
+    x->own_queue[x->count++] = interceptor;
+    return TG_OK;
+}
+
+void tg_exchange_terminate(struct tg_exchange *x)
+{
+    x->terminated = true;
+}
+
+const struct tg_interceptor *tg_exchange_running(const struct tg_exchange *x)
+{
+    size_t index = x->phase == TG_PHASE_ENTER ? x->entered - 1 : x->back;
+    if (x->phase == TG_PHASE_BODY || x->phase == TG_PHASE_GIVE_UP || !x->entered ||
+        index >= x->count)
+        return NULL;
+    return x->queue[index];
+}
+
+enum tg_stage tg_exchange_stage(const struct tg_exchange *x)
+{
+    switch (x->phase) {
+    case TG_PHASE_ENTER:
+        return TG_STAGE_ENTER;
+    case TG_PHASE_LEAVE:
+        return TG_STAGE_LEAVE;
+    case TG_PHASE_ERROR:
+        return TG_STAGE_ERROR;
+    case TG_PHASE_BODY:
+    case TG_PHASE_GIVE_UP:
+    case TG_PHASE_SENT:
+        break;
+    }
+    return TG_STAGE_BODY;
+}
+
+const char *tg_exchange_route(const struct tg_exchange *x)
+{
+    return x->chain && x->chain->name ? x->chain->name : "(no route)";
+}
+
+bool tg_exchange_is_head(const struct tg_exchange *x)
+{
+    return tg_slice_equal(tg_conn_span(x->conn, tg_conn_head(x->conn)->method), TG_SLICE("HEAD"));
+}
+
+enum tg_status tg_exchange_add_field(struct tg_exchange *x, struct tg_slice name,
+                                     struct tg_slice value)
+{
+    if (!tg_is_token(name.p, name.len) || !tg_is_field_value(value.p, value.len))
+        return TG_EINVAL;
+    size_t before = x->fields.len;
+    enum tg_status status = tg_buf_add(&x->fields, name.p, name.len);
+    if (status == TG_OK)
+        status = tg_buf_add(&x->fields, ": ", 2);
+    if (status == TG_OK)
+        status = tg_buf_add(&x->fields, value.p, value.len);
+    if (status == TG_OK)
+        status = tg_buf_add(&x->fields, "\r\n", 2);
+    if (status != TG_OK)
+        x->fields.len = before;
+    return status;
+}

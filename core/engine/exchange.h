@@ -1,0 +1,169 @@
+/* exchange.h - one request and its response: the chain that it runs through, and how it ends.
+ *
+ * The chain is a queue of interceptors.  enter runs along it, leave and error run back over those
+ * that have entered.  When all have left the body is produced.  Each step may wait.
+ */
+#ifndef TG_ENGINE_EXCHANGE_H
+#define TG_ENGINE_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "body/writer.h"
+#include "engine/interceptor.h"
+#include "engine/router.h"
+#include "http/conn.h"
+#include "util/buf.h"
+#include "util/limits.h"
+#include "util/log.h"
+
+enum { TG_RESPONSE_FIELDS_MAX = 65536, TG_QUEUE_MAX = 10000 };
+
+/* How an exchange ended, as on_close callbacks and the log call it. */
+enum tg_ending {
+    TG_ENDING_DONE,
+    TG_ENDING_CLIENT_CLOSED,
+    TG_ENDING_TIMEOUT,
+    TG_ENDING_ERROR,
+    TG_ENDING_SHUTDOWN,
+    TG_ENDING_CANCELLED,
+};
+const char *tg_ending_name(enum tg_ending ending);
+
+struct tg_exchange;
+
+/* What the language of the handlers does for an exchange. */
+struct tg_script_ops {
+    /* Writes the response that the script has set, head and body, to x->writer, and ends it. */
+    enum tg_step (*produce)(struct tg_exchange *x);
+    /* After each enter of an exchange that is watched: may call tg_exchange_terminate(). */
+    enum tg_step (*entered)(struct tg_exchange *x);
+    /* The body of its response has failed: another must be set. */
+    void (*drop_response)(struct tg_exchange *x);
+    /* Ends what waits, without a word to the engine; its resources are given back. */
+    void (*cancel)(struct tg_exchange *x);
+    /* The exchange is over: calls who wanted to know, and lets go of x. */
+    void (*close)(struct tg_exchange *x, enum tg_ending ending);
+};
+
+/* A route's interceptors, its handler last. */
+struct tg_chain {
+    const struct tg_interceptor **items;
+    size_t count;
+    const char *name; /* the route's name, or "METHOD /path", for messages */
+    const char *route_name; /* NULL when it has none */
+};
+
+/* One loaded script on one worker, as the engine knows it. */
+struct tg_script {
+    const struct tg_script_ops *ops;
+    void *arg;
+    struct tg_router *router;           /* its routes are struct tg_chain */
+    const struct tg_chain *around;      /* the service's interceptors, with no handler */
+    const struct tg_chain *not_found;   /* the same and the script's handler; NULL: a plain 404 */
+};
+
+struct tg_engine {
+    const struct tg_limits *limits;
+    const struct tg_log *log;
+    struct tg_gather *gather;
+    const struct tg_script *script; /* for the requests that come from now on */
+    bool access_log;
+    uint64_t exchanges; /* begun so far; ids are made of it */
+    uint32_t epoch;     /* another at each start */
+    struct tg_match match; /* space to match in */
+};
+
+/* What went wrong, as the engine and the log know it. */
+struct tg_error {
+    bool set;
+    enum tg_stage stage;
+    const char *interceptor; /* lives as long as the exchange */
+    int status;              /* of the answer when nobody handles it: 500, 503, 413, … */
+    char *message;           /* NULL: there was no memory for it */
+    char *traceback;         /* or NULL */
+};
+
+enum tg_phase {
+    TG_PHASE_ENTER,
+    TG_PHASE_LEAVE,
+    TG_PHASE_ERROR,
+    TG_PHASE_BODY,
+    TG_PHASE_GIVE_UP, /* nobody has handled the error */
+    TG_PHASE_SENT,    /* all is written; the client still reads */
+};
+
+enum tg_responded { TG_RESPONDED_NOT, TG_RESPONDED_PLAIN, TG_RESPONDED_SCRIPT };
+
+struct tg_exchange {
+    struct tg_engine *engine;
+    const struct tg_script *script;
+    struct tg_conn *conn;
+    void *script_data; /* the script's side of it; NULL until it has one */
+    uint64_t number;
+    uint64_t started; /* nanoseconds */
+
+    const struct tg_chain *chain;
+    struct tg_param *params; /* param_count of them */
+    size_t param_count;
+    enum tg_match_kind matched;
+    char *allow; /* for TG_MATCH_NO_METHOD */
+
+    const struct tg_interceptor *const *queue;
+    const struct tg_interceptor **own_queue; /* once something was enqueued */
+    size_t count;
+    size_t own_size;
+    size_t entered; /* how many have entered, so where enter goes on */
+    size_t back;    /* leave and error: how many are still to come */
+    enum tg_phase phase;
+    bool terminated;
+    bool watched;     /* script->ops->entered wants to be called */
+    bool tried;       /* it was, since the last enter */
+    bool waiting;     /* a step is out */
+    bool produced;    /* the body, or a part of it */
+    bool body_failed; /* the leaves are over: no leave runs again */
+    bool gave_up;     /* the answer is the engine's own 500 */
+    struct tg_error error;
+
+    enum tg_responded responded;
+    struct tg_response_head head;
+    struct tg_buf fields; /* behind head.fields */
+    struct tg_buf plain;  /* the body of a TG_RESPONDED_PLAIN */
+    struct tg_writer writer;
+};
+
+/* A request is in: takes conn, finds the route, and runs the chain as far as it goes. */
+void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn);
+
+/* A step that had said TG_STEP_WAIT has ended.  From the loop; x may be gone after it. */
+void tg_exchange_go_on(struct tg_exchange *x, enum tg_step step);
+
+/* Records what went wrong in the stage that is running.  The texts are copied. */
+void tg_exchange_fail(struct tg_exchange *x, int status, const char *message,
+                      const char *traceback);
+
+/* Sets a whole response: fields are checked lines, each ending in CRLF; all is copied. */
+enum tg_status tg_exchange_respond(struct tg_exchange *x, int status, struct tg_slice fields,
+                                   struct tg_slice body);
+
+/* Appends to the queue; interceptor is borrowed until the exchange ends. TG_ENOMEM, TG_ELIMIT. */
+enum tg_status tg_exchange_enqueue(struct tg_exchange *x, const struct tg_interceptor *interceptor);
+void tg_exchange_terminate(struct tg_exchange *x); /* drops what has not entered */
+
+/* The interceptor whose stage is running, or the last one that ran; NULL before the first. */
+const struct tg_interceptor *tg_exchange_running(const struct tg_exchange *x);
+enum tg_stage tg_exchange_stage(const struct tg_exchange *x);
+
+/* The route's name for messages: never NULL. */
+const char *tg_exchange_route(const struct tg_exchange *x);
+
+/* Whether the request's method is HEAD. */
+bool tg_exchange_is_head(const struct tg_exchange *x);
+
+/* Adds a field line to the response's head.  TG_EINVAL: name is no token, or value holds a control
+ * character (CR, LF and NUL among them); nothing is added then. */
+TG_MUST_CHECK enum tg_status tg_exchange_add_field(struct tg_exchange *x, struct tg_slice name,
+                                                   struct tg_slice value);
+
+#endif

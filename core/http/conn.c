@@ -1,0 +1,607 @@
+/* conn.c - the intake: a connection's life, and what evhttp gets to see of it.
+ *
+ * A callback on the bufferevent's input takes the client's bytes before evhttp looks. When they hold
+ * a whole head that is beyond doubt, evhttp is given a canonical one instead, whose target is a
+ * handle on the connection; it then calls back at once and waits. Bodies stay in the input buffer,
+ * which evhttp leaves alone while it waits.  When the response is with the kernel evhttp is told that
+ * the exchange is over, and gets ready for the next one.
+ *
+ * It rests on one undocumented fact, which a spec asserts: the argument of the callbacks that evhttp
+ * puts on a bufferevent is the evhttp_connection.
+ */
+#include "http/conn_impl.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <event2/event.h>
+
+#include "util/mem.h"
+
+static const struct timeval at_once = {0, 0};
+
+void tg_conn_wake(struct tg_conn *conn)
+{
+    /* Not event_active(): from within its own callback that would never let the loop go on. */
+    if (!event_pending(&conn->wake, EV_TIMEOUT, NULL))
+        event_add(&conn->wake, &at_once);
+}
+
+/* --- The end ---------------------------------------------------------------------------------- */
+
+static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
+{
+    (void)evcon;
+    struct tg_conn *conn = arg;
+    const struct tg_conn_events *events = conn->events;
+    void *owner = conn->owner;
+
+    tg_server_forget(conn->server, conn);
+    event_del(&conn->wake);
+    event_del(&conn->closed);
+    tg_deadline_fini(&conn->deadline);
+    tg_file_send_free(conn);
+    /* A request that evhttp has let go of after an error is ours to free. */
+    if (conn->req && !evhttp_request_get_connection(conn->req))
+        evhttp_request_free(conn->req);
+    /* What was lent to the output is given back now: the buffer itself dies some turns later. */
+    struct evbuffer *out = tg_conn_output(conn);
+    evbuffer_unfreeze(out, 1);
+    evbuffer_drain(out, evbuffer_get_length(out));
+
+    if (conn->raw)
+        evbuffer_free(conn->raw);
+    tg_free(conn->reply.head);
+    tg_free(conn->block);
+    enum tg_gone why = conn->why;
+    tg_free(conn);
+    if (events)
+        events->gone(owner, why);
+}
+
+static void learn_evcon(struct tg_conn *conn)
+{
+    void *arg;
+    if (conn->evcon)
+        return;
+    bufferevent_getcb(conn->bev, NULL, NULL, NULL, &arg);
+    conn->evcon = arg;
+    evhttp_connection_set_closecb(conn->evcon, on_evhttp_close, conn);
+}
+
+void tg_conn_destroy(struct tg_conn *conn, enum tg_gone why)
+{
+    conn->why = why;
+    learn_evcon(conn);
+    evhttp_connection_free(conn->evcon);
+}
+
+void tg_conn_abort(struct tg_conn *conn)
+{
+    conn->events = NULL;
+    bool shows = conn->reply.committed && conn->reply.framing != TG_REPLY_CLOSE;
+    if (!shows) {
+        /* evhttp shuts the socket down before it closes it, which would send a FIN. */
+        struct sockaddr none = {.sa_family = AF_UNSPEC};
+        connect(bufferevent_getfd(conn->bev), &none, sizeof none);
+    }
+    tg_conn_destroy(conn, TG_GONE_ABORTED);
+}
+
+void tg_conn_linger(struct tg_conn *conn)
+{
+    struct evbuffer *in = tg_conn_input(conn);
+    conn->state = TG_CONN_LINGER;
+    conn->busy = true;
+    evbuffer_drain(in, evbuffer_get_length(in));
+    conn->busy = false;
+    if (!evbuffer_get_length(tg_conn_output(conn)))
+        shutdown(bufferevent_getfd(conn->bev), SHUT_WR);
+    tg_deadline_set(&conn->deadline, TG_LINGER_MS);
+    tg_conn_update_reading(conn);
+}
+
+/* --- Heads ------------------------------------------------------------------------------------ */
+
+static void withhold(struct tg_conn *conn)
+{
+    struct evbuffer *in = tg_conn_input(conn);
+    if (!conn->raw)
+        conn->raw = evbuffer_new();
+    conn->busy = true;
+    if (!conn->raw || evbuffer_remove_buffer(in, conn->raw, evbuffer_get_length(in)) < 0) {
+        evbuffer_drain(in, evbuffer_get_length(in)); /* no memory; evhttp must not see it all the same */
+        conn->broken = true;
+        tg_conn_wake(conn);
+    }
+    conn->busy = false;
+}
+
+/* Gives back to the input what is behind the head; evhttp leaves it alone while we answer. */
+static void inject(struct tg_conn *conn)
+{
+    char head[64];
+    struct evbuffer *in = tg_conn_input(conn);
+    int len = snprintf(head, sizeof head, "GET /%x.%x HTTP/1.1\r\n\r\n", conn->handle.index,
+                       conn->handle.generation);
+    conn->busy = true;
+    if (conn->raw) {
+        evbuffer_prepend_buffer(in, conn->raw);
+        evbuffer_free(conn->raw); /* an idle or waiting connection has no use for it */
+        conn->raw = NULL;
+    }
+    evbuffer_prepend(in, head, (size_t)len);
+    conn->busy = false;
+    conn->scanned = 0;
+    conn->state = TG_CONN_INJECTED;
+}
+
+/* Keeps the head's bytes and fields in one block, reused from request to request. */
+static bool keep_head(struct tg_conn *conn, const char *bytes, size_t len,
+                      const struct tg_field *fields)
+{
+    size_t at = (len + sizeof(struct tg_field) - 1) & ~(sizeof(struct tg_field) - 1);
+    size_t fields_size = conn->head.field_count * sizeof *fields;
+    if (at + fields_size > conn->block_size) {
+        tg_free(conn->block);
+        conn->block = tg_malloc(at + fields_size);
+        conn->block_size = conn->block ? at + fields_size : 0;
+    }
+    if (!conn->block)
+        return false;
+    memcpy(conn->block, bytes, len);
+    if (fields_size)
+        memcpy(conn->block + at, fields, fields_size);
+    conn->fields = (struct tg_field *)(void *)(conn->block + at);
+    return true;
+}
+
+/* Returns 0, or the status to refuse the head with. */
+static int parse(struct tg_conn *conn, const char *bytes, size_t len)
+{
+    const struct tg_limits *limits = tg_server_options(conn->server)->limits;
+    size_t count;
+    struct tg_field *space = tg_server_field_space(conn->server, &count);
+    struct tg_head_limits head_limits = {limits->head_fields, limits->target_bytes};
+
+    if (!space)
+        return 503;
+    int status = tg_head_parse(bytes, len, &head_limits, &conn->head, space, count);
+    if (status)
+        return status;
+    if (limits->body_bytes && conn->head.framing == TG_FRAMING_LENGTH &&
+        conn->head.length > limits->body_bytes)
+        return 413;
+    return keep_head(conn, bytes, len, space) ? 0 : 503;
+}
+
+/* A head that grows past its limit: of the target, or of the fields? */
+static int too_large(const char *bytes, size_t len)
+{
+    return memchr(bytes, '\n', len) ? 431 : 414;
+}
+
+/* Looks for a head among the bytes that have come: 1 when one was given to evhttp, 0 when more are
+ * needed, -1 when it was refused. */
+static int take_head(struct tg_conn *conn)
+{
+    const struct tg_limits *limits = tg_server_options(conn->server)->limits;
+    size_t max = limits->head_bytes ? limits->head_bytes : UINT32_MAX / 2;
+    struct evbuffer *from = conn->raw && evbuffer_get_length(conn->raw) ? conn->raw
+                                                                        : tg_conn_input(conn);
+    size_t len = evbuffer_get_length(from);
+    if (len > max + 4)
+        len = max + 4; /* and the blank lines before it */
+    const char *bytes = (const char *)evbuffer_pullup(from, (ev_ssize_t)len);
+    if (!bytes)
+        return 0;
+    size_t blank = tg_head_blank(bytes, len);
+    long end = tg_head_find_end(bytes + blank, len - blank, &conn->scanned);
+    int status = 0;
+
+    if (end < 0)
+        status = 400;
+    else if (end == 0 && len - blank < max)
+        return 0;
+    else if (end == 0 || (size_t)end > max)
+        status = too_large(bytes + blank, len - blank);
+    else
+        status = parse(conn, bytes + blank, (size_t)end);
+
+    if (status) {
+        tg_conn_refuse(conn, status);
+        return -1;
+    }
+    conn->busy = true;
+    evbuffer_drain(from, blank + (size_t)end);
+    conn->busy = false;
+    tg_deadline_set(&conn->deadline, 0);
+    inject(conn);
+    return 1;
+}
+
+static void head_bytes_came(struct tg_conn *conn)
+{
+    const struct tg_limits *limits = tg_server_options(conn->server)->limits;
+    bool first = !conn->raw || !evbuffer_get_length(conn->raw);
+    if (!first)
+        withhold(conn);
+    if (take_head(conn) == 0 && first) {
+        withhold(conn);
+        tg_deadline_set(&conn->deadline, limits->head_timeout);
+    }
+}
+
+static void drain_body(struct tg_conn *conn);
+
+static void on_input(struct evbuffer *in, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct tg_conn *conn = arg;
+    if (conn->busy || !info->n_added)
+        return;
+    switch (conn->state) {
+    case TG_CONN_HEAD:
+        head_bytes_came(conn);
+        break;
+    case TG_CONN_INJECTED:
+        break;
+    case TG_CONN_EXCHANGE:
+        tg_conn_update_reading(conn);
+        tg_conn_body_arrived(conn);
+        break;
+    case TG_CONN_DRAIN:
+        withhold(conn);
+        drain_body(conn);
+        break;
+    case TG_CONN_LINGER:
+        conn->busy = true;
+        evbuffer_drain(in, evbuffer_get_length(in));
+        conn->busy = false;
+        break;
+    }
+}
+
+/* Not the read watermark of bufferevents: over TLS it leaves records behind and stalls. */
+void tg_conn_update_reading(struct tg_conn *conn)
+{
+    bool room = evbuffer_get_length(tg_conn_input(conn)) < TG_INPUT_MAX;
+    bool reads = bufferevent_get_enabled(conn->bev) & EV_READ;
+    if (conn->state == TG_CONN_EXCHANGE && !conn->held)
+        return; /* evhttp's own read callback would take what comes for a fault of its own */
+    if (room && !reads && !conn->peer_closed)
+        bufferevent_enable(conn->bev, EV_READ);
+    else if (!room && reads)
+        bufferevent_disable(conn->bev, EV_READ);
+}
+
+/* --- From request to request ------------------------------------------------------------------ */
+
+/* The next head may be here already; evhttp then hears of it from the loop. */
+static void next_head(struct tg_conn *conn)
+{
+    const struct tg_limits *limits = tg_server_options(conn->server)->limits;
+    bool some = conn->raw && evbuffer_get_length(conn->raw);
+    conn->state = TG_CONN_HEAD;
+    conn->scanned = 0;
+    int taken = some ? take_head(conn) : 0;
+    if (taken > 0)
+        bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+    else if (taken == 0)
+        tg_deadline_set(&conn->deadline, some ? limits->head_timeout : limits->idle_timeout);
+}
+
+static void drain_body(struct tg_conn *conn)
+{
+    const struct tg_limits *limits = tg_server_options(conn->server)->limits;
+    enum tg_body_state state = tg_conn_body_discard(conn, conn->raw);
+    if (state == TG_BODY_END)
+        next_head(conn);
+    else if (state != TG_BODY_WAIT || conn->body_bytes > limits->body_drain)
+        tg_conn_linger(conn);
+}
+
+static void next_request(struct tg_conn *conn)
+{
+    struct evhttp_request *req = conn->req;
+    struct tg_handle handle = conn->handle;
+    struct tg_slots *slots = tg_server_slots(conn->server);
+    const struct tg_limits *limits = tg_server_options(conn->server)->limits;
+    bool unread = tg_framing_state(&conn->framing) != TG_FRAMING_DONE || conn->run.len;
+
+    if (conn->close || conn->peer_closed || tg_server_stopping(conn->server) ||
+        (unread && conn->expect)) {
+        if (unread || evbuffer_get_length(tg_conn_input(conn)))
+            tg_conn_linger(conn);
+        else
+            tg_conn_destroy(conn, TG_GONE_CLIENT);
+        return;
+    }
+    conn->req = NULL;
+    conn->held = false;
+    conn->state = unread ? TG_CONN_DRAIN : TG_CONN_HEAD;
+    conn->body_bytes = 0; /* from here on it counts what is thrown away */
+    if (evbuffer_get_length(tg_conn_input(conn)))
+        withhold(conn); /* evhttp must never see raw bytes */
+    evhttp_send_reply_end(req);
+    if (tg_slots_find(slots, handle) != conn)
+        return; /* evhttp had no memory for another request */
+    if (!unread) {
+        next_head(conn);
+        return;
+    }
+    tg_deadline_set(&conn->deadline, limits->head_timeout);
+    if (conn->raw)
+        drain_body(conn);
+}
+
+static void finish_when_sent(struct tg_conn *conn)
+{
+    if (evbuffer_get_length(tg_conn_output(conn)) || conn->file)
+        return; /* on_output wakes us */
+    const struct tg_conn_events *events = conn->events;
+    void *owner = conn->owner;
+    conn->events = NULL;
+    conn->finishing = false;
+    conn->drain_fn = NULL;
+    conn->body_fn = NULL;
+    if (events)
+        events->finished(owner);
+    tg_reply_reset(conn);
+    next_request(conn);
+}
+
+void tg_conn_finish(struct tg_conn *conn)
+{
+    conn->finishing = true;
+    tg_deadline_set(&conn->deadline, 0);
+    if (!conn->broken)
+        finish_when_sent(conn);
+}
+
+/* --- What happens while a request is in hand -------------------------------------------------- */
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+    (void)bev;
+    struct tg_conn *conn = arg;
+    bool read_end = (what & (BEV_EVENT_READING | BEV_EVENT_EOF)) ==
+                    (BEV_EVENT_READING | BEV_EVENT_EOF);
+    if (read_end && conn->finishing) {
+        conn->peer_closed = true; /* it may still read the rest of a whole response */
+        return;
+    }
+    if (conn->state == TG_CONN_LINGER && !(what & BEV_EVENT_TIMEOUT))
+        what = BEV_EVENT_EOF;
+    tg_conn_destroy(conn, what & BEV_EVENT_TIMEOUT ? TG_GONE_TIMEOUT : TG_GONE_CLIENT);
+}
+
+/* EPOLLRDHUP: seen while nothing is read, too.  Once: it would go on firing. */
+static void on_closed(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct tg_conn *conn = arg;
+    if (conn->state == TG_CONN_EXCHANGE && !conn->finishing)
+        tg_conn_destroy(conn, TG_GONE_CLIENT);
+    else if (conn->state == TG_CONN_EXCHANGE || conn->state == TG_CONN_INJECTED)
+        conn->peer_closed = true;
+    /* Otherwise what it sent before is read first, and then the end of it. */
+}
+
+static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)
+{
+    struct tg_conn *conn = arg;
+    if (!info->n_deleted)
+        return;
+    size_t len = evbuffer_get_length(out);
+    if ((conn->drain_fn && len <= conn->drain_mark) || (len == 0 && (conn->finishing || conn->file)))
+        tg_conn_wake(conn);
+}
+
+static void watch_for_end(struct tg_conn *conn)
+{
+    struct event_base *base = tg_server_options(conn->server)->base;
+    event_assign(&conn->closed, base, bufferevent_getfd(conn->bev), EV_CLOSED, on_closed, conn);
+    event_add(&conn->closed, NULL);
+}
+
+static void call_drained(struct tg_conn *conn)
+{
+    void (*fn)(void *) = conn->drain_fn;
+    conn->drain_fn = NULL;
+    fn(conn->drain_arg);
+}
+
+/* The chores of one turn.  Each may end the connection, so only one is done; what else there is
+ * shows again in the next turn. */
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct tg_conn *conn = arg;
+    size_t waiting = evbuffer_get_length(tg_conn_output(conn));
+
+    if (!conn->evcon) { /* the first turn of its life */
+        learn_evcon(conn);
+        watch_for_end(conn);
+    }
+    if (conn->broken) {
+        tg_conn_destroy(conn, TG_GONE_CLIENT);
+        return;
+    }
+    if (conn->state == TG_CONN_EXCHANGE && conn->peer_closed && !conn->finishing) {
+        tg_conn_destroy(conn, TG_GONE_CLIENT);
+        return;
+    }
+    if (conn->body_fn && conn->body_ready && (waiting == 0 || conn->drain_fn))
+        tg_conn_wake(conn); /* for later: see the order below */
+    if (conn->file && waiting == 0)
+        tg_file_send_go_on(conn);
+    else if (conn->finishing)
+        finish_when_sent(conn);
+    else if (conn->drain_fn && waiting <= conn->drain_mark)
+        call_drained(conn);
+    else if (conn->body_fn && conn->body_ready)
+        tg_conn_body_tell(conn);
+}
+
+static void on_deadline(void *arg)
+{
+    struct tg_conn *conn = arg;
+    bool some = conn->raw && evbuffer_get_length(conn->raw);
+    if (conn->state == TG_CONN_HEAD && some)
+        tg_conn_refuse(conn, 408);
+    else if (conn->state == TG_CONN_EXCHANGE && conn->events && !conn->reply.committed)
+        conn->events->late(conn->owner);
+    else if (conn->state != TG_CONN_EXCHANGE)
+        tg_conn_destroy(conn, TG_GONE_TIMEOUT);
+}
+
+/* Puts our callbacks in evhttp's place until it is told that the exchange is over. */
+static void hold(struct tg_conn *conn)
+{
+    bufferevent_setcb(conn->bev, NULL, NULL, on_event, conn);
+    conn->held = true;
+    tg_conn_update_reading(conn);
+    if (conn->peer_closed)
+        tg_conn_wake(conn);
+}
+
+void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req)
+{
+    const struct tg_server_options *options = tg_server_options(conn->server);
+    struct tg_slots *slots = tg_server_slots(conn->server);
+    struct tg_handle handle = conn->handle;
+
+    if (!conn->evcon) {
+        learn_evcon(conn);
+        watch_for_end(conn);
+    }
+    conn->req = req;
+    conn->state = TG_CONN_EXCHANGE;
+    conn->why = TG_GONE_CLIENT;
+    conn->close = conn->head.close;
+    tg_conn_body_begin(conn);
+    tg_deadline_set(&conn->deadline, options->limits->response_timeout);
+    options->on_request(options->arg, conn);
+    if (tg_slots_find(slots, handle) == conn && conn->req == req)
+        hold(conn); /* it was not answered at once */
+}
+
+void tg_conn_take(struct tg_conn *conn, const struct tg_conn_events *events, void *arg)
+{
+    conn->events = events;
+    conn->owner = arg;
+}
+
+void tg_conn_close_idle(struct tg_conn *conn)
+{
+    if (conn->state == TG_CONN_HEAD)
+        tg_conn_destroy(conn, TG_GONE_SHUTDOWN);
+}
+
+/* --- The beginning ---------------------------------------------------------------------------- */
+
+struct tg_conn *tg_conn_new(struct tg_server *server)
+{
+    const struct tg_server_options *options = tg_server_options(server);
+    struct tg_conn *conn = tg_calloc(1, sizeof *conn);
+    if (!conn)
+        return NULL;
+    conn->server = server;
+    conn->handle = tg_slots_add(tg_server_slots(server), conn);
+    conn->bev = bufferevent_socket_new(options->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    if (!conn->handle.generation || !conn->bev)
+        goto fail;
+
+    event_assign(&conn->wake, options->base, -1, 0, on_wake, conn);
+    event_assign(&conn->closed, options->base, -1, 0, on_closed, conn);
+    tg_deadline_init(&conn->deadline, options->base, on_deadline, conn);
+    if (!evbuffer_add_cb(tg_conn_input(conn), on_input, conn) ||
+        !evbuffer_add_cb(tg_conn_output(conn), on_output, conn))
+        goto fail;
+    struct timeval stall = {(time_t)(options->limits->write_timeout / 1000),
+                            (suseconds_t)(options->limits->write_timeout % 1000) * 1000};
+    bufferevent_set_timeouts(conn->bev, NULL, options->limits->write_timeout ? &stall : NULL);
+    bufferevent_set_max_single_write(conn->bev, TG_WRITE_MAX);
+    tg_deadline_set(&conn->deadline, options->limits->head_timeout);
+    tg_server_adopt(server, conn);
+    tg_conn_wake(conn); /* the evhttp_connection is to be learned, even of a silent client */
+    return conn;
+
+fail:
+    if (conn->handle.generation)
+        tg_slots_remove(tg_server_slots(server), conn->handle);
+    if (conn->bev)
+        bufferevent_free(conn->bev);
+    tg_free(conn);
+    return NULL;
+}
+
+/* --- The request ------------------------------------------------------------------------------ */
+
+const struct tg_head *tg_conn_head(const struct tg_conn *conn)
+{
+    return &conn->head;
+}
+
+const struct tg_field *tg_conn_fields(const struct tg_conn *conn)
+{
+    return conn->fields;
+}
+
+struct tg_slice tg_conn_span(const struct tg_conn *conn, struct tg_span span)
+{
+    return (struct tg_slice){conn->block + span.at, span.len};
+}
+
+struct tg_slice tg_conn_field_name(const struct tg_conn *conn, const struct tg_field *field)
+{
+    return (struct tg_slice){conn->block + field->name, field->name_len};
+}
+
+struct tg_slice tg_conn_field_value(const struct tg_conn *conn, const struct tg_field *field)
+{
+    return (struct tg_slice){conn->block + field->value, field->value_len};
+}
+
+bool tg_conn_secure(const struct tg_conn *conn)
+{
+    (void)conn;
+    return false; /* until there are TLS listeners */
+}
+
+static int family_and_port(const struct tg_conn *conn, uint16_t *port)
+{
+    struct sockaddr_storage local;
+    socklen_t size = sizeof local;
+    *port = 0;
+    if (getsockname(bufferevent_getfd(conn->bev), (struct sockaddr *)&local, &size) != 0)
+        return AF_UNSPEC;
+    if (local.ss_family == AF_INET)
+        *port = ntohs(((struct sockaddr_in *)&local)->sin_port);
+    else if (local.ss_family == AF_INET6)
+        *port = ntohs(((struct sockaddr_in6 *)&local)->sin6_port);
+    return local.ss_family;
+}
+
+uint16_t tg_conn_local_port(const struct tg_conn *conn)
+{
+    uint16_t port;
+    family_and_port(conn, &port);
+    return port;
+}
+
+const char *tg_conn_peer(const struct tg_conn *conn, uint16_t *port)
+{
+    uint16_t local;
+    char *address = NULL;
+    *port = 0;
+    if (!conn->evcon || family_and_port(conn, &local) == AF_UNIX)
+        return "unix:";
+    evhttp_connection_get_peer(conn->evcon, &address, port);
+    return address ? address : "";
+}

@@ -1,0 +1,144 @@
+/* conn_impl.h - what a connection is made of, for the files of core/http only. */
+#ifndef TG_HTTP_CONN_IMPL_H
+#define TG_HTTP_CONN_IMPL_H
+
+#include <sys/queue.h>
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event_struct.h>
+#include <event2/http.h>
+
+#include "http/conn.h"
+#include "http/framing.h"
+#include "http/server.h"
+#include "io/deadline.h"
+#include "util/slots.h"
+
+enum {
+    TG_INPUT_MAX = 65536,   /* unread bytes of one connection: it is not read past them */
+    TG_LINGER_MS = 1000,    /* for a client to read our last words */
+    TG_WRITE_MAX = 262144,  /* bytes for one writev */
+    TG_READ_BACK_LOG = 512, /* accepted by the kernel, not by us */
+};
+
+enum tg_conn_state {
+    TG_CONN_HEAD,     /* waits for a head, whole or in part */
+    TG_CONN_INJECTED, /* evhttp has been given a canonical head and will call back */
+    TG_CONN_EXCHANGE,
+    TG_CONN_DRAIN,  /* throws away the rest of a body that nobody read */
+    TG_CONN_LINGER, /* all is said; waits for the client to close */
+};
+
+/* How the body of the response in hand ends. */
+enum tg_reply_framing { TG_REPLY_LENGTH, TG_REPLY_CHUNKED, TG_REPLY_CLOSE, TG_REPLY_BODYLESS };
+
+struct tg_reply {
+    enum tg_reply_framing framing;
+    bool committed;
+    bool last; /* the body's end was sent */
+    char *head; /* serialised, until it is sent; the reply's */
+    size_t head_len;
+    uint64_t bytes; /* of body taken */
+};
+
+struct tg_file_send;
+
+struct tg_conn {
+    struct tg_server *server;
+    struct tg_handle handle;
+    TAILQ_ENTRY(tg_conn) link;
+
+    struct bufferevent *bev;
+    struct evhttp_connection *evcon; /* NULL until learned */
+    struct evhttp_request *req;      /* while evhttp waits for our answer */
+    enum tg_conn_state state;
+    bool busy;        /* we change the input buffer ourselves */
+    bool held;        /* evhttp's read callback is out of the way */
+    bool close;       /* after this exchange */
+    bool broken;      /* a write failed: to be freed from the loop */
+    bool peer_closed; /* it has sent its last byte */
+    bool finishing;   /* the response is whole; goes on when the output is empty */
+    enum tg_gone why; /* for the close that is under way */
+
+    struct tg_deadline deadline;
+    struct event wake;   /* zero timeouts: what is to be done from the loop */
+    struct event closed; /* EV_CLOSED */
+
+    struct evbuffer *raw; /* withheld from evhttp: a part of a head, or pipelined bytes; or NULL */
+    size_t scanned;
+    char *block; /* the head's bytes, then its fields */
+    size_t block_size;
+    struct tg_field *fields;
+    struct tg_head head;
+
+    struct tg_framing framing;
+    struct tg_slice run; /* body bytes at the front of the input, found and not consumed */
+    size_t run_behind;   /* bytes of framing behind the run that belong to it */
+    uint64_t body_bytes;
+    bool expect;     /* 100 Continue is still to be sent */
+    bool body_ready; /* body_fn is due */
+    void (*body_fn)(void *arg);
+    void *body_arg;
+
+    struct tg_reply reply;
+    struct tg_file_send *file;
+    size_t drain_mark;
+    void (*drain_fn)(void *arg);
+    void *drain_arg;
+
+    const struct tg_conn_events *events; /* NULL when nobody has taken the request */
+    void *owner;
+};
+
+struct tg_conn *tg_conn_new(struct tg_server *server);
+
+static inline struct evbuffer *tg_conn_input(const struct tg_conn *conn)
+{
+    return bufferevent_get_input(conn->bev);
+}
+
+static inline struct evbuffer *tg_conn_output(const struct tg_conn *conn)
+{
+    return bufferevent_get_output(conn->bev);
+}
+
+void tg_conn_wake(struct tg_conn *conn); /* its chores are done in the next turn of the loop */
+void tg_conn_destroy(struct tg_conn *conn, enum tg_gone why); /* frees it, telling its owner */
+void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req); /* evhttp's callback */
+void tg_conn_linger(struct tg_conn *conn); /* waits a moment for the client to close first */
+void tg_conn_close_idle(struct tg_conn *conn); /* for a server that stops */
+void tg_conn_update_reading(struct tg_conn *conn);
+
+/* Takes all bytes: to the socket what it takes at once, to the output buffer the rest. */
+enum tg_status tg_conn_write(struct tg_conn *conn, const struct iovec *runs, int n);
+enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *before,
+                                  struct iovec lent, tg_release_fn release, void *arg);
+
+/* conn_body.c */
+void tg_conn_body_begin(struct tg_conn *conn);
+void tg_conn_body_arrived(struct tg_conn *conn); /* from on_input */
+void tg_conn_body_tell(struct tg_conn *conn);    /* calls body_fn */
+/* Throws away body bytes in buf: TG_BODY_END when it is over, TG_BODY_WAIT for more, else broken. */
+enum tg_body_state tg_conn_body_discard(struct tg_conn *conn, struct evbuffer *buf);
+
+/* reply.c */
+void tg_reply_reset(struct tg_conn *conn);
+void tg_conn_refuse(struct tg_conn *conn, int status); /* answers by itself, then lingers */
+
+/* send_file.c */
+enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len, unsigned flags,
+                                 void (*on_sent)(void *arg, enum tg_status status), void *arg);
+void tg_file_send_go_on(struct tg_conn *conn); /* the output is empty */
+void tg_file_send_free(struct tg_conn *conn);
+
+/* server.c */
+void tg_server_forget(struct tg_server *server, struct tg_conn *conn);
+bool tg_server_stopping(const struct tg_server *server);
+const struct tg_server_options *tg_server_options(const struct tg_server *server);
+struct tg_field *tg_server_field_space(struct tg_server *server, size_t *count);
+struct tg_slots *tg_server_slots(struct tg_server *server);
+void tg_server_adopt(struct tg_server *server, struct tg_conn *conn);
+struct tg_slice tg_server_date(struct tg_server *server); /* "Date: …\r\n", of this second */
+
+#endif

@@ -1,0 +1,336 @@
+/* reply.c - writes responses: the head, the framing of the body, and bytes to the socket.
+ *
+ * Bytes go to the socket at once when nothing waits before them, without a turn of the loop and
+ * without a copy; what the socket does not take waits in the bufferevent's output.
+ */
+#include "http/conn_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "http/reason.h"
+#include "util/mem.h"
+
+enum { RUNS_MAX = 6, HEAD_EXTRA = 160 }; /* HEAD_EXTRA: status line, Date, framing fields */
+
+/* --- Bytes ------------------------------------------------------------------------------------ */
+
+static enum tg_status fail(struct tg_conn *conn)
+{
+    conn->broken = true;
+    tg_conn_wake(conn); /* not here: the caller is still at work on conn */
+    return TG_ECLOSED;
+}
+
+/* What the socket takes of runs at once; -1 when it is broken. */
+static ssize_t write_now(struct tg_conn *conn, const struct iovec *runs, int n)
+{
+    if (evbuffer_get_length(tg_conn_output(conn)) || conn->file)
+        return 0;
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)runs, .msg_iovlen = (size_t)n};
+    ssize_t sent = sendmsg(bufferevent_getfd(conn->bev), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return 0;
+    return sent;
+}
+
+static void write_later(struct tg_conn *conn)
+{
+    if (!(bufferevent_get_enabled(conn->bev) & EV_WRITE))
+        bufferevent_enable(conn->bev, EV_WRITE);
+}
+
+/* Takes n bytes off the front of runs. */
+static void skip(struct iovec *runs, int count, size_t n)
+{
+    for (int i = 0; i < count && n; i++) {
+        size_t k = n < runs[i].iov_len ? n : runs[i].iov_len;
+        runs[i].iov_base = (char *)runs[i].iov_base + k;
+        runs[i].iov_len -= k;
+        n -= k;
+    }
+}
+
+static size_t total(const struct iovec *runs, int n)
+{
+    size_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += runs[i].iov_len;
+    return sum;
+}
+
+static enum tg_status put_aside(struct tg_conn *conn, const struct iovec *runs, int n)
+{
+    struct evbuffer *out = tg_conn_output(conn);
+    write_later(conn);
+    for (int i = 0; i < n; i++)
+        if (runs[i].iov_len && evbuffer_add(out, runs[i].iov_base, runs[i].iov_len) != 0)
+            return fail(conn);
+    return TG_OK;
+}
+
+enum tg_status tg_conn_write(struct tg_conn *conn, const struct iovec *runs, int n)
+{
+    struct iovec rest[RUNS_MAX];
+    if (conn->broken)
+        return TG_ECLOSED;
+    ssize_t sent = write_now(conn, runs, n);
+    if (sent < 0)
+        return fail(conn);
+    if ((size_t)sent == total(runs, n))
+        return TG_OK;
+    memcpy(rest, runs, (size_t)n * sizeof *rest);
+    skip(rest, n, (size_t)sent);
+    return put_aside(conn, rest, n);
+}
+
+enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *before,
+                                  struct iovec lent, tg_release_fn release, void *arg)
+{
+    struct iovec runs[2] = {*before, lent};
+    const void *data = lent.iov_base;
+    ssize_t sent = conn->broken ? -1 : write_now(conn, runs, 2);
+    enum tg_status status = sent < 0 ? fail(conn) : TG_OK;
+
+    if (status == TG_OK)
+        skip(runs, 2, (size_t)sent);
+    if (status == TG_OK && runs[0].iov_len)
+        status = put_aside(conn, runs, 1);
+    if (status == TG_OK && runs[1].iov_len) {
+        write_later(conn);
+        if (evbuffer_add_reference(tg_conn_output(conn), runs[1].iov_base, runs[1].iov_len, release,
+                                   arg) == 0)
+            return TG_OK;
+        status = fail(conn);
+    }
+    release(data, lent.iov_len, arg);
+    return status;
+}
+
+/* --- Heads ------------------------------------------------------------------------------------ */
+
+static bool has_no_body(const struct tg_conn *conn, int status)
+{
+    return status == 204 || status == 304 ||
+           tg_slice_equal(tg_conn_span(conn, conn->head.method), TG_SLICE("HEAD"));
+}
+
+static enum tg_reply_framing choose_framing(const struct tg_conn *conn,
+                                            const struct tg_response_head *head)
+{
+    if (has_no_body(conn, head->status))
+        return TG_REPLY_BODYLESS;
+    if (head->length != TG_LENGTH_UNKNOWN)
+        return TG_REPLY_LENGTH;
+    return conn->head.minor ? TG_REPLY_CHUNKED : TG_REPLY_CLOSE;
+}
+
+static char *append(char *at, const char *bytes, size_t len)
+{
+    if (len)
+        memcpy(at, bytes, len);
+    return at + len;
+}
+
+#define APPEND(at, literal) append((at), (literal), sizeof(literal) - 1)
+
+static char *append_framing(char *at, const struct tg_conn *conn,
+                            const struct tg_response_head *head)
+{
+    char number[24];
+    bool silent = head->status == 204 || head->status == 304; /* RFC 9110, 8.6 */
+    if (head->length != TG_LENGTH_UNKNOWN && !silent) {
+        at = APPEND(at, "Content-Length: ");
+        at = append(at, number,
+                    (size_t)snprintf(number, sizeof number, "%llu",
+                                     (unsigned long long)head->length));
+        at = APPEND(at, "\r\n");
+    } else if (!silent && conn->head.minor) {
+        at = APPEND(at, "Transfer-Encoding: chunked\r\n");
+    }
+    if (conn->close)
+        at = APPEND(at, "Connection: close\r\n");
+    return APPEND(at, "\r\n");
+}
+
+static enum tg_status commit(void *sink, const struct tg_response_head *head)
+{
+    struct tg_conn *conn = sink;
+    struct tg_reply *reply = &conn->reply;
+    const char *reason = tg_reason(head->status);
+    char *at = tg_malloc(head->fields.len + strlen(reason) + HEAD_EXTRA);
+    if (!at)
+        return TG_ENOMEM;
+
+    tg_free(reply->head);
+    reply->head = at;
+    reply->framing = choose_framing(conn, head);
+    reply->committed = true;
+    if (head->close || reply->framing == TG_REPLY_CLOSE || tg_server_stopping(conn->server) ||
+        conn->expect)
+        conn->close = true;
+    at += snprintf(at, 16, "HTTP/1.1 %03d ", head->status);
+    at = append(at, reason, strlen(reason));
+    at = APPEND(at, "\r\n");
+    struct tg_slice date = tg_server_date(conn->server);
+    if (!head->has_date)
+        at = append(at, date.p, date.len);
+    at = append(at, head->fields.p, head->fields.len);
+    at = append_framing(at, conn, head);
+    reply->head_len = (size_t)(at - reply->head);
+    return TG_OK;
+}
+
+void tg_reply_reset(struct tg_conn *conn)
+{
+    tg_free(conn->reply.head);
+    conn->reply = (struct tg_reply){0};
+}
+
+/* --- The sink --------------------------------------------------------------------------------- */
+
+/* The head, if it is still to go, and what a chunk of len bytes begins with. */
+static int runs_before(struct tg_conn *conn, size_t len, char line[24], struct iovec *runs)
+{
+    struct tg_reply *reply = &conn->reply;
+    int n = 0;
+    if (reply->head)
+        runs[n++] = (struct iovec){reply->head, reply->head_len};
+    if (len && reply->framing == TG_REPLY_CHUNKED)
+        runs[n++] = (struct iovec){line, (size_t)snprintf(line, 24, "%zx\r\n", len)};
+    return n;
+}
+
+static struct iovec run_after(const struct tg_conn *conn, size_t len, unsigned flags)
+{
+    static const char ends[] = "\r\n0\r\n\r\n";
+    struct iovec run = {NULL, 0};
+    if (conn->reply.framing != TG_REPLY_CHUNKED)
+        return run;
+    size_t from = len ? 0 : 2;
+    size_t to = flags & TG_SEND_LAST ? sizeof ends - 1 : 2;
+    if (to > from)
+        run = (struct iovec){(char *)(uintptr_t)ends + from, to - from};
+    return run;
+}
+
+static void head_is_sent(struct tg_conn *conn)
+{
+    tg_free(conn->reply.head);
+    conn->reply.head = NULL;
+}
+
+static enum tg_status send_runs(void *sink, const struct iovec *data, int n, unsigned flags)
+{
+    struct tg_conn *conn = sink;
+    struct tg_reply *reply = &conn->reply;
+    struct iovec runs[RUNS_MAX];
+    char line[24];
+    size_t len = total(data, n);
+    size_t framed = reply->framing == TG_REPLY_BODYLESS ? 0 : len;
+
+    int count = runs_before(conn, framed, line, runs);
+    for (int i = 0; framed && i < n; i++)
+        runs[count++] = data[i];
+    struct iovec after = run_after(conn, framed, flags);
+    if (after.iov_len)
+        runs[count++] = after;
+    reply->bytes += len;
+    if (flags & TG_SEND_LAST)
+        reply->last = true;
+    enum tg_status status = count ? tg_conn_write(conn, runs, count) : TG_OK;
+    head_is_sent(conn);
+    return status;
+}
+
+static enum tg_status send_lent(void *sink, const void *data, size_t len, unsigned flags,
+                                tg_release_fn release, void *arg)
+{
+    struct tg_conn *conn = sink;
+    struct tg_reply *reply = &conn->reply;
+    struct iovec before[2];
+    char line[24];
+
+    if (!len || reply->framing == TG_REPLY_BODYLESS) {
+        enum tg_status status = send_runs(sink, NULL, 0, flags);
+        release(data, len, arg);
+        return status;
+    }
+    int count = runs_before(conn, len, line, before);
+    struct iovec first = {NULL, 0};
+    struct iovec lent = {(void *)(uintptr_t)data, len};
+    enum tg_status status = TG_OK;
+    if (count == 2) /* a chunked reply's first chunk: its head goes by itself */
+        status = tg_conn_write(conn, before, 1);
+    if (count)
+        first = before[count - 1];
+    reply->bytes += len;
+    if (status < 0)
+        release(data, len, arg);
+    else
+        status = tg_conn_write_lent(conn, &first, lent, release, arg);
+    head_is_sent(conn);
+    struct iovec after = run_after(conn, len, flags);
+    if (status == TG_OK && after.iov_len)
+        status = tg_conn_write(conn, &after, 1);
+    if (flags & TG_SEND_LAST)
+        reply->last = true;
+    return status;
+}
+
+static size_t pending(void *sink)
+{
+    const struct tg_conn *conn = sink;
+    return evbuffer_get_length(tg_conn_output(conn));
+}
+
+static void on_drain(void *sink, size_t low_water, void (*fn)(void *arg), void *arg)
+{
+    struct tg_conn *conn = sink;
+    conn->drain_fn = fn;
+    conn->drain_arg = arg;
+    conn->drain_mark = low_water;
+    if (fn && pending(sink) <= low_water)
+        tg_conn_wake(conn);
+}
+
+const struct tg_sink_ops tg_conn_sink = {
+    .commit = commit,
+    .send = send_runs,
+    .send_lent = send_lent,
+    .send_file = tg_conn_send_file,
+    .pending = pending,
+    .on_drain = on_drain,
+};
+
+bool tg_conn_committed(const struct tg_conn *conn)
+{
+    return conn->reply.committed;
+}
+
+uint64_t tg_conn_sent(const struct tg_conn *conn)
+{
+    return conn->reply.bytes;
+}
+
+/* --- Refusals --------------------------------------------------------------------------------- */
+
+void tg_conn_refuse(struct tg_conn *conn, int status)
+{
+    const struct tg_server_options *options = tg_server_options(conn->server);
+    const char *reason = tg_reason(status);
+    char text[256];
+    int len = snprintf(text, sizeof text,
+                       "HTTP/1.1 %d %s\r\n%.*sContent-Type: text/plain; charset=utf-8\r\n"
+                       "Content-Length: %zu\r\nConnection: close\r\n\r\n%s\n",
+                       status, reason, (int)tg_server_date(conn->server).len,
+                       tg_server_date(conn->server).p, strlen(reason) + 1, reason);
+    struct iovec run = {text, (size_t)len};
+    enum tg_status written = tg_conn_write(conn, &run, 1);
+    if (options->on_refused)
+        options->on_refused(options->arg, conn, status);
+    if (written == TG_OK)
+        tg_conn_linger(conn);
+}

@@ -1,0 +1,464 @@
+/* server.c - listeners, evhttp, and the list of connections. */
+#include "http/server.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <event2/listener.h>
+
+#include "http/conn_impl.h"
+#include "util/clock.h"
+#include "util/mem.h"
+
+enum { LISTENERS_MAX = 64, DATE_SIZE = sizeof "Date: \r\n" + TG_HTTP_DATE_SIZE };
+
+static const struct timeval accept_pause = {0, 100000}; /* when descriptors have run out */
+static const struct timeval resume_rest = {3600, 0};
+
+struct listener {
+    struct evconnlistener *listener;
+    char *url;
+    char *path; /* of a unix socket, to be removed; else NULL */
+    uint16_t port;
+};
+
+struct tg_server {
+    struct tg_server_options o;
+    struct evhttp *http;
+    struct listener listeners[LISTENERS_MAX];
+    size_t listener_count;
+    struct event resume; /* accepting, after descriptors had run out; always pending */
+    bool accepting;
+    bool stopping;
+    void (*on_idle)(void *arg);
+    void *on_idle_arg;
+    struct event idle; /* calls on_idle from the loop */
+
+    TAILQ_HEAD(, tg_conn) conns;
+    size_t conn_count;
+    struct tg_slots slots;
+
+    struct tg_field *fields; /* space to parse into */
+    size_t field_count;
+    time_t date_at;
+    char date[DATE_SIZE];
+};
+
+const struct tg_server_options *tg_server_options(const struct tg_server *server)
+{
+    return &server->o;
+}
+
+struct tg_slots *tg_server_slots(struct tg_server *server)
+{
+    return &server->slots;
+}
+
+bool tg_server_stopping(const struct tg_server *server)
+{
+    return server->stopping;
+}
+
+size_t tg_server_connections(const struct tg_server *server)
+{
+    return server->conn_count;
+}
+
+struct tg_field *tg_server_field_space(struct tg_server *server, size_t *count)
+{
+    const struct tg_limits *limits = server->o.limits;
+    size_t want = limits->head_fields ? limits->head_fields : 1000;
+    if (want != server->field_count) {
+        tg_free(server->fields);
+        server->fields = tg_calloc(want, sizeof *server->fields);
+        server->field_count = server->fields ? want : 0;
+    }
+    *count = server->field_count;
+    return server->fields;
+}
+
+struct tg_slice tg_server_date(struct tg_server *server)
+{
+    time_t now = time(NULL);
+    if (now != server->date_at) {
+        char date[TG_HTTP_DATE_SIZE];
+        tg_http_date(date, now);
+        snprintf(server->date, sizeof server->date, "Date: %s\r\n", date);
+        server->date_at = now;
+    }
+    return (struct tg_slice){server->date, strlen(server->date)};
+}
+
+/* --- Accepting -------------------------------------------------------------------------------- */
+
+static void set_accepting(struct tg_server *server, bool accepting)
+{
+    server->accepting = accepting;
+    for (size_t i = 0; i < server->listener_count; i++) {
+        if (accepting)
+            evconnlistener_enable(server->listeners[i].listener);
+        else
+            evconnlistener_disable(server->listeners[i].listener);
+    }
+}
+
+static bool full(const struct tg_server *server)
+{
+    uint64_t most = server->o.limits->connections;
+    return most && server->conn_count >= most;
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct tg_server *server = arg;
+    event_add(&server->resume, &resume_rest);
+    if (!server->accepting && !server->stopping && !full(server))
+        set_accepting(server, true);
+}
+
+struct search {
+    const struct evhttp *http;
+    struct tg_server *found;
+};
+
+static int is_our_resume(const struct event_base *base, const struct event *event, void *arg)
+{
+    (void)base;
+    struct search *search = arg;
+    if (event_get_callback(event) != on_resume)
+        return 0;
+    struct tg_server *server = event_get_callback_arg(event);
+    if (server->http == search->http)
+        search->found = server;
+    return search->found != NULL;
+}
+
+/* Out of descriptors: to try again at once would only burn the processor.  evhttp has made itself
+ * the argument of the listener's callbacks and knows nothing of us, but the loop does. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    int error = errno;
+    struct search search = {arg, NULL};
+    if (error != EMFILE && error != ENFILE && error != ENOMEM && error != ENOBUFS)
+        return;
+    event_base_foreach_event(evconnlistener_get_base(listener), is_our_resume, &search);
+    struct tg_server *server = search.found;
+    if (!server)
+        return;
+    tg_log(server->o.log, TG_LOG_WARN, "accept: %s; trying again in 100 ms", strerror(error));
+    set_accepting(server, false);
+    event_add(&server->resume, &accept_pause);
+}
+
+void tg_server_adopt(struct tg_server *server, struct tg_conn *conn)
+{
+    TAILQ_INSERT_TAIL(&server->conns, conn, link);
+    server->conn_count++;
+    if (full(server) && server->accepting)
+        set_accepting(server, false);
+}
+
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct tg_server *server = arg;
+    if (server->on_idle)
+        server->on_idle(server->on_idle_arg);
+}
+
+static void check_idle(struct tg_server *server)
+{
+    static const struct timeval at_once = {0, 0};
+    if (server->stopping && !server->conn_count)
+        event_add(&server->idle, &at_once);
+}
+
+void tg_server_forget(struct tg_server *server, struct tg_conn *conn)
+{
+    TAILQ_REMOVE(&server->conns, conn, link);
+    tg_slots_remove(&server->slots, conn->handle);
+    server->conn_count--;
+    if (!server->accepting && !server->stopping && !full(server))
+        set_accepting(server, true); /* a descriptor is free, too */
+    check_idle(server);
+}
+
+static struct bufferevent *make_bev(struct event_base *base, void *arg)
+{
+    (void)base;
+    struct tg_conn *conn = tg_conn_new(arg);
+    /* NULL makes evhttp use a bufferevent of its own; find_conn() then knows nothing of its
+     * requests, and it is closed. */
+    return conn ? conn->bev : NULL;
+}
+
+/* Only we write heads for evhttp; what is not in the form that we write is not ours. */
+static struct tg_conn *find_conn(struct tg_server *server, struct evhttp_request *req)
+{
+    struct tg_handle handle;
+    const char *target = evhttp_request_get_uri(req);
+    if (!target || sscanf(target, "/%x.%x", &handle.index, &handle.generation) != 2)
+        return NULL;
+    struct tg_conn *conn = tg_slots_find(&server->slots, handle);
+    if (!conn || conn->state != TG_CONN_INJECTED)
+        return NULL;
+    struct evhttp_connection *evcon = evhttp_request_get_connection(req);
+    return evcon && evhttp_connection_get_bufferevent(evcon) == conn->bev ? conn : NULL;
+}
+
+static void on_request(struct evhttp_request *req, void *arg)
+{
+    struct tg_conn *conn = find_conn(arg, req);
+    if (conn)
+        tg_conn_request(conn, req);
+    else
+        evhttp_connection_free(evhttp_request_get_connection(req));
+}
+
+/* --- Addresses -------------------------------------------------------------------------------- */
+
+static struct listener *add_listener(struct tg_server *server, struct evconnlistener *l)
+{
+    struct listener *added = &server->listeners[server->listener_count];
+    if (!evhttp_bind_listener(server->http, l))
+        return NULL;
+    server->listener_count++;
+    *added = (struct listener){.listener = l};
+    evconnlistener_set_error_cb(l, on_accept_error);
+    return added;
+}
+
+static char *print_url(const struct sockaddr *address, uint16_t *port)
+{
+    char host[INET6_ADDRSTRLEN];
+    char url[INET6_ADDRSTRLEN + 24];
+    if (address->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+        evutil_inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
+        *port = ntohs(v6->sin6_port);
+        snprintf(url, sizeof url, "http://[%s]:%u", host, (unsigned)*port);
+    } else {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+        evutil_inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
+        *port = ntohs(v4->sin_port);
+        snprintf(url, sizeof url, "http://%s:%u", host, (unsigned)*port);
+    }
+    return tg_strdup(url);
+}
+
+static enum tg_status listen_on(struct tg_server *server, const struct sockaddr *address,
+                                int len, struct listener **out)
+{
+    unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
+    struct evconnlistener *l = evconnlistener_new_bind(server->o.base, NULL, NULL, flags,
+                                                       TG_READ_BACK_LOG, address, len);
+    if (!l)
+        return TG_EIO;
+    *out = add_listener(server, l);
+    if (*out)
+        return TG_OK;
+    evconnlistener_free(l);
+    return TG_ENOMEM;
+}
+
+/* A socket file that nobody listens on any more is in the way; one that is in use is not ours. */
+static void remove_stale(const struct sockaddr_un *address)
+{
+    struct stat info;
+    if (stat(address->sun_path, &info) != 0 || !S_ISSOCK(info.st_mode))
+        return;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, (const struct sockaddr *)(const void *)address, sizeof *address) != 0 &&
+        errno == ECONNREFUSED)
+        unlink(address->sun_path);
+    close(fd);
+}
+
+static enum tg_status listen_unix(struct tg_server *server, const char *path, const char **why)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct listener *added;
+    char url[sizeof address.sun_path + 8];
+    if (!*path || strlen(path) >= sizeof address.sun_path) {
+        *why = "the path of a unix socket has 1 to 107 bytes";
+        return TG_EINVAL;
+    }
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    remove_stale(&address);
+    enum tg_status status =
+        listen_on(server, (struct sockaddr *)(void *)&address, sizeof address, &added);
+    if (status != TG_OK) {
+        *why = strerror(errno);
+        return status;
+    }
+    snprintf(url, sizeof url, "unix:%s", path);
+    added->path = tg_strdup(path);
+    added->url = tg_strdup(url);
+    return added->url && added->path ? TG_OK : TG_ENOMEM;
+}
+
+/* Without Nagle's algorithm small chunks leave when they are written; sockets inherit it. */
+static void no_delay(struct evconnlistener *l)
+{
+    int on = 1;
+    setsockopt(evconnlistener_get_fd(l), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static enum tg_status listen_inet(struct tg_server *server, const struct sockaddr *address,
+                                  socklen_t len, const char **why)
+{
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    struct listener *added;
+    enum tg_status status = listen_on(server, address, (int)len, &added);
+    if (status != TG_OK) {
+        *why = strerror(errno);
+        return status;
+    }
+    no_delay(added->listener);
+    getsockname(evconnlistener_get_fd(added->listener), (struct sockaddr *)&bound, &size);
+    added->url = print_url((struct sockaddr *)&bound, &added->port);
+    return added->url ? TG_OK : TG_ENOMEM;
+}
+
+/* "host:port" and "[v6]:port", into what getaddrinfo() wants. */
+static bool split(const char *address, char *host, size_t size, const char **port)
+{
+    const char *colon = strrchr(address, ':');
+    if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strlen(colon + 1) > 5 || strtoul(colon + 1, NULL, 10) > 65535)
+        return false;
+    const char *from = address;
+    size_t len = (size_t)(colon - address);
+    if (*from == '[') {
+        if (len < 2 || colon[-1] != ']')
+            return false;
+        from++;
+        len -= 2;
+    } else if (memchr(from, ':', len)) {
+        return false; /* an IPv6 address needs its brackets */
+    }
+    if (!len || len >= size)
+        return false;
+    memcpy(host, from, len);
+    host[len] = '\0';
+    *port = colon + 1;
+    return true;
+}
+
+enum tg_status tg_server_listen(struct tg_server *server, const char *address, const char **why)
+{
+    char host[256];
+    const char *port;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+
+    *why = "";
+    if (server->listener_count == LISTENERS_MAX) {
+        *why = "too many listeners";
+        return TG_ELIMIT;
+    }
+    if (strncmp(address, "unix:", 5) == 0)
+        return listen_unix(server, address + 5, why);
+    if (!split(address, host, sizeof host, &port)) {
+        *why = "expected host:port, [v6]:port or unix:/path";
+        return TG_EINVAL;
+    }
+    int error = getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, port, &hints, &found);
+    if (error) {
+        *why = gai_strerror(error);
+        return TG_EINVAL;
+    }
+    enum tg_status status = listen_inet(server, found->ai_addr, found->ai_addrlen, why);
+    freeaddrinfo(found);
+    return status;
+}
+
+const char *tg_server_url(const struct tg_server *server, size_t n)
+{
+    return n < server->listener_count ? server->listeners[n].url : NULL;
+}
+
+uint16_t tg_server_port(const struct tg_server *server, size_t n)
+{
+    return n < server->listener_count ? server->listeners[n].port : 0;
+}
+
+/* --- Life ------------------------------------------------------------------------------------- */
+
+struct tg_server *tg_server_new(const struct tg_server_options *options)
+{
+    struct tg_server *server = tg_calloc(1, sizeof *server);
+    if (!server)
+        return NULL;
+    server->o = *options;
+    server->accepting = true;
+    TAILQ_INIT(&server->conns);
+    tg_slots_init(&server->slots);
+    event_assign(&server->idle, options->base, -1, 0, on_idle, server);
+    server->http = evhttp_new(options->base);
+    event_assign(&server->resume, options->base, -1, 0, on_resume, server);
+    if (!server->http || event_add(&server->resume, &resume_rest) != 0) {
+        tg_server_free(server);
+        return NULL;
+    }
+    evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET);
+    evhttp_set_default_content_type(server->http, NULL);
+    evhttp_set_max_headers_size(server->http, 1024);
+    evhttp_set_max_body_size(server->http, 0);
+    evhttp_set_bevcb(server->http, make_bev, server);
+    evhttp_set_gencb(server->http, on_request, server);
+    return server;
+}
+
+void tg_server_stop(struct tg_server *server, void (*fn)(void *arg), void *arg)
+{
+    struct tg_conn *conn = TAILQ_FIRST(&server->conns);
+    server->stopping = true;
+    server->on_idle = fn;
+    server->on_idle_arg = arg;
+    set_accepting(server, false);
+    while (conn) {
+        struct tg_conn *next = TAILQ_NEXT(conn, link);
+        tg_conn_close_idle(conn);
+        conn = next;
+    }
+    check_idle(server);
+}
+
+void tg_server_free(struct tg_server *server)
+{
+    if (!server)
+        return;
+    server->stopping = true;
+    while (!TAILQ_EMPTY(&server->conns))
+        tg_conn_destroy(TAILQ_FIRST(&server->conns), TG_GONE_SHUTDOWN);
+    event_del(&server->idle);
+    event_del(&server->resume);
+    if (server->http)
+        evhttp_free(server->http); /* frees the listeners that are bound to it */
+    for (size_t i = 0; i < server->listener_count; i++) {
+        if (server->listeners[i].path)
+            unlink(server->listeners[i].path);
+        tg_free(server->listeners[i].path);
+        tg_free(server->listeners[i].url);
+    }
+    tg_slots_fini(&server->slots);
+    tg_free(server->fields);
+    tg_free(server);
+}

@@ -1,0 +1,50 @@
+/* server.h - listeners and their connections, on one loop. */
+#ifndef TG_HTTP_SERVER_H
+#define TG_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "http/conn.h"
+#include "util/limits.h"
+#include "util/log.h"
+#include "util/status.h"
+
+struct event_base;
+struct tg_server;
+
+struct tg_server_options {
+    struct event_base *base;        /* borrowed, like all of these */
+    const struct tg_limits *limits; /* may change between requests */
+    const struct tg_log *log;
+
+    /* A request's head is in.  Must call tg_conn_take() or tg_conn_abort(). */
+    void (*on_request)(void *arg, struct tg_conn *conn);
+
+    /* A head was refused with this status, by the intake itself; for the access log. */
+    void (*on_refused)(void *arg, struct tg_conn *conn, int status);
+    void *arg;
+};
+
+struct tg_server *tg_server_new(const struct tg_server_options *options); /* NULL: no memory */
+
+/* Ends every connection (gone: TG_GONE_SHUTDOWN), then frees.  NULL is fine. */
+void tg_server_free(struct tg_server *server);
+
+/* Listens on "host:port", "[v6]:port" or "unix:/path".  On failure *why is a static text or that of
+ * errno, and the result TG_EINVAL (the address) or TG_EIO (the system). */
+TG_MUST_CHECK enum tg_status tg_server_listen(struct tg_server *server, const char *address,
+                                              const char **why);
+
+/* The nth listener as a URL, with the port it got; NULL past the last.  The server's. */
+const char *tg_server_url(const struct tg_server *server, size_t n);
+uint16_t tg_server_port(const struct tg_server *server, size_t n);
+
+/* Stops accepting, closes idle connections, and has responses end theirs.  on_idle(arg) is called
+ * once, from the loop, when the last connection has gone. */
+void tg_server_stop(struct tg_server *server, void (*on_idle)(void *arg), void *arg);
+
+size_t tg_server_connections(const struct tg_server *server);
+
+#endif
