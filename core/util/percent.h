@@ -10,6 +10,10 @@
 /* Whether every '%' is followed by two hex digits that are not those of a NUL. */
 bool tg_percent_valid(const char *bytes, size_t len);
 
+/* Takes the next decoded byte off *p, which must be before end.  A '%' that starts no escape is that
+ * byte itself. */
+unsigned char tg_percent_next(const char **p, const char *end);
+
 /* Decodes into out, which has room for len bytes and may be bytes itself; returns the new length.
  * With form, '+' becomes a space.  A '%' that starts no escape stays as it is. */
 size_t tg_percent_decode(const char *bytes, size_t len, bool form, char *out);
