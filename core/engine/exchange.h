@@ -83,6 +83,7 @@ struct tg_error {
     int status;              /* of the answer when nobody handles it: 500, 503, 413, … */
     char *message;           /* NULL: there was no memory for it */
     char *traceback;         /* or NULL */
+    bool in_script;          /* the script has an account of its own of it */
 };
 
 enum tg_phase {

@@ -32,10 +32,8 @@ void tg_conn_wake(struct tg_conn *conn)
 
 /* --- The end ---------------------------------------------------------------------------------- */
 
-static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
+static void free_conn(struct tg_conn *conn)
 {
-    (void)evcon;
-    struct tg_conn *conn = arg;
     const struct tg_conn_events *events = conn->events;
     void *owner = conn->owner;
 
@@ -55,28 +53,41 @@ static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
     if (conn->raw)
         evbuffer_free(conn->raw);
     tg_free(conn->reply.head);
-    tg_free(conn->block);
     enum tg_gone why = conn->why;
-    tg_free(conn);
     if (events)
-        events->gone(owner, why);
+        events->gone(owner, why); /* it may still look at the request */
+    tg_free(conn->block);
+    tg_free(conn);
 }
 
-static void learn_evcon(struct tg_conn *conn)
+static void on_evhttp_close(struct evhttp_connection *evcon, void *arg)
+{
+    (void)evcon;
+    free_conn(arg);
+}
+
+/* We hold the bufferevent until its evhttp_connection is known: that may be gone before, unheard, and
+ * leaves the callbacks' argument NULL. */
+static bool learn_evcon(struct tg_conn *conn)
 {
     void *arg;
     if (conn->evcon)
-        return;
+        return true;
     bufferevent_getcb(conn->bev, NULL, NULL, NULL, &arg);
     conn->evcon = arg;
-    evhttp_connection_set_closecb(conn->evcon, on_evhttp_close, conn);
+    if (arg)
+        evhttp_connection_set_closecb(conn->evcon, on_evhttp_close, conn);
+    bufferevent_decref(conn->bev);
+    return arg != NULL;
 }
 
 void tg_conn_destroy(struct tg_conn *conn, enum tg_gone why)
 {
     conn->why = why;
-    learn_evcon(conn);
-    evhttp_connection_free(conn->evcon);
+    if (learn_evcon(conn))
+        evhttp_connection_free(conn->evcon);
+    else
+        free_conn(conn);
 }
 
 void tg_conn_abort(struct tg_conn *conn)
@@ -425,7 +436,10 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     size_t waiting = evbuffer_get_length(tg_conn_output(conn));
 
     if (!conn->evcon) { /* the first turn of its life */
-        learn_evcon(conn);
+        if (!learn_evcon(conn)) {
+            free_conn(conn);
+            return;
+        }
         watch_for_end(conn);
     }
     if (conn->broken) {
@@ -476,10 +490,8 @@ void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req)
     struct tg_slots *slots = tg_server_slots(conn->server);
     struct tg_handle handle = conn->handle;
 
-    if (!conn->evcon) {
-        learn_evcon(conn);
+    if (!conn->evcon && learn_evcon(conn))
         watch_for_end(conn);
-    }
     conn->req = req;
     conn->state = TG_CONN_EXCHANGE;
     conn->why = TG_GONE_CLIENT;
@@ -529,7 +541,10 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
     bufferevent_set_max_single_write(conn->bev, TG_WRITE_MAX);
     tg_deadline_set(&conn->deadline, options->limits->head_timeout);
     tg_server_adopt(server, conn);
-    tg_conn_wake(conn); /* the evhttp_connection is to be learned, even of a silent client */
+    bufferevent_incref(conn->bev);
+    /* Its evhttp_connection is to be learned, even of a silent client.  In this turn, so before it
+     * can send or close. */
+    event_active(&conn->wake, EV_TIMEOUT, 1);
     return conn;
 
 fail:

@@ -11,6 +11,10 @@ static void escape_controls(const char *from, char *to, size_t size)
         unsigned char c = (unsigned char)*from;
         if (c >= 0x20 && c != 0x7f)
             to[n++] = *from;
+        else if (c == '\n') /* of a traceback, or a text of several lines */
+            n += (size_t)snprintf(to + n, size - n, " | ");
+        else if (c == '\t')
+            to[n++] = ' ';
         else
             n += (size_t)snprintf(to + n, size - n, "\\x%02x", (unsigned)c);
     }

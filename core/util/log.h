@@ -12,8 +12,8 @@ struct tg_log {
     enum tg_level least; /* lines below it are not made */
 };
 
-/* One line, without its line break: control characters in it are written as \xNN, so that input
- * cannot forge a line. */
+/* One line, without its line break: line breaks in it become " | ", other control characters \xNN, so
+ * that input cannot forge a line. */
 void tg_log(const struct tg_log *log, enum tg_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

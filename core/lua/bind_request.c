@@ -1,0 +1,415 @@
+/* bind_request.c - request.method, .path, .query, .headers and the rest; request.body. */
+#include "lua/bind_request.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <lauxlib.h>
+
+#include "lua/call.h"
+#include "lua/failure.h"
+#include "lua/request_body.h"
+#include "util/mem.h"
+#include "util/percent.h"
+
+#define HEADERS_TYPE "tidegate.Headers"
+
+static const struct tg_head *head_of(const struct tg_call *call)
+{
+    return tg_conn_head(call->exchange->conn);
+}
+
+static void push_span(lua_State *L, const struct tg_call *call, struct tg_span span)
+{
+    struct tg_slice slice = tg_conn_span(call->exchange->conn, span);
+    lua_pushlstring(L, slice.p, slice.len);
+}
+
+/* --- Headers ---------------------------------------------------------------------------------- */
+
+/* Pushes the values of the fields called name, joined (RFC 9110, 5.3); nil when there is none. */
+static void push_joined(lua_State *L, const struct tg_call *call, struct tg_slice name)
+{
+    struct tg_conn *conn = call->exchange->conn;
+    const struct tg_field *fields = tg_conn_fields(conn);
+    size_t count = head_of(call)->field_count;
+    /* Pairs of a cookie string are parted by "; " (RFC 6265, 5.4). */
+    const char *joint = tg_slice_equal_nocase(name, TG_SLICE("cookie")) ? "; " : ", ";
+    int parts = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!tg_slice_equal_nocase(tg_conn_field_name(conn, &fields[i]), name))
+            continue;
+        struct tg_slice value = tg_conn_field_value(conn, &fields[i]);
+        if (parts)
+            lua_pushstring(L, joint);
+        lua_pushlstring(L, value.p, value.len);
+        if (parts)
+            lua_concat(L, 3);
+        parts = 1;
+    }
+    if (!parts)
+        lua_pushnil(L);
+}
+
+static struct tg_call *headers_call(lua_State *L, int index)
+{
+    lua_getiuservalue(L, index, 1);
+    struct tg_call *call = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return call;
+}
+
+/* headers[name], in any case.  What was found is kept, so that it outlives the exchange. */
+static int headers_index(lua_State *L)
+{
+    const struct tg_call *call = headers_call(L, 1);
+    struct tg_slice name;
+    name.p = luaL_checklstring(L, 2, &name.len);
+    lua_getiuservalue(L, 1, 2);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, -2) != LUA_TNIL || !call->exchange)
+        return 1;
+    lua_pop(L, 1);
+    push_joined(L, call, name);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 3);
+    return 1;
+}
+
+static int headers_newindex(lua_State *L)
+{
+    luaL_checktype(L, 2, LUA_TSTRING);
+    lua_getiuservalue(L, 1, 2);
+    lua_insert(L, 2);
+    lua_rawset(L, 2);
+    return 0;
+}
+
+static void push_lower(lua_State *L, struct tg_slice name)
+{
+    luaL_Buffer buffer;
+    char *out = luaL_buffinitsize(L, &buffer, name.len);
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.p[i];
+        out[i] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    }
+    luaL_pushresultsize(&buffer, name.len);
+}
+
+/* pairs(request.headers): names in lower case, each once. */
+static int headers_pairs(lua_State *L)
+{
+    const struct tg_call *call = headers_call(L, 1);
+    lua_getglobal(L, "next");
+    lua_newtable(L);
+    if (call->exchange) {
+        struct tg_conn *conn = call->exchange->conn;
+        const struct tg_field *fields = tg_conn_fields(conn);
+        for (size_t i = 0; i < head_of(call)->field_count; i++) {
+            struct tg_slice name = tg_conn_field_name(conn, &fields[i]);
+            push_lower(L, name);
+            push_joined(L, call, name);
+            lua_rawset(L, -3);
+        }
+    }
+    lua_pushnil(L);
+    return 3;
+}
+
+static void push_headers(lua_State *L, const struct tg_call *call)
+{
+    lua_newuserdatauv(L, 0, 2);
+    tg_call_push_request(L, call);
+    lua_setiuservalue(L, -2, 1);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, 2);
+    luaL_setmetatable(L, HEADERS_TYPE);
+}
+
+/* --- The query -------------------------------------------------------------------------------- */
+
+static void push_decoded(lua_State *L, struct tg_slice text, bool form)
+{
+    luaL_Buffer buffer;
+    char *out = luaL_buffinitsize(L, &buffer, text.len);
+    size_t len = tg_percent_decode(text.p, text.len, form, out);
+    luaL_pushresultsize(&buffer, len);
+}
+
+/* One table for the first value of each name, or for lists of them all. */
+static void push_query(lua_State *L, const struct tg_call *call, bool lists)
+{
+    struct tg_slice rest = tg_conn_span(call->exchange->conn, head_of(call)->query);
+    struct tg_slice name;
+    struct tg_slice value;
+    lua_newtable(L);
+    while (tg_query_next(&rest, &name, &value)) {
+        push_decoded(L, name, true);
+        lua_pushvalue(L, -1);
+        int type = lua_rawget(L, -3);
+        if (type == LUA_TNIL) {
+            lua_pop(L, 1);
+            if (lists) {
+                lua_createtable(L, 1, 0);
+                push_decoded(L, value, true);
+                lua_rawseti(L, -2, 1);
+            } else {
+                push_decoded(L, value, true);
+            }
+            lua_rawset(L, -3);
+            continue;
+        }
+        if (lists) {
+            push_decoded(L, value, true);
+            lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+        }
+        lua_pop(L, 2);
+    }
+}
+
+static void push_params(lua_State *L, const struct tg_call *call)
+{
+    const struct tg_exchange *x = call->exchange;
+    lua_createtable(L, 0, (int)x->param_count);
+    for (size_t i = 0; i < x->param_count; i++) {
+        lua_pushlstring(L, x->params[i].name.p, x->params[i].name.len);
+        push_decoded(L, x->params[i].value, false);
+        lua_rawset(L, -3);
+    }
+}
+
+/* --- The rest --------------------------------------------------------------------------------- */
+
+static struct tg_slice split_authority(const struct tg_call *call, struct tg_slice *port)
+{
+    struct tg_slice authority = tg_conn_span(call->exchange->conn, head_of(call)->authority);
+    size_t n = authority.len;
+    *port = (struct tg_slice){NULL, 0};
+    while (n && authority.p[n - 1] >= '0' && authority.p[n - 1] <= '9')
+        n--;
+    if (!n || authority.p[n - 1] != ':')
+        return authority;
+    *port = (struct tg_slice){authority.p + n, authority.len - n};
+    return (struct tg_slice){authority.p, n - 1};
+}
+
+static void push_host(lua_State *L, const struct tg_call *call)
+{
+    struct tg_slice port;
+    struct tg_slice host = split_authority(call, &port);
+    lua_pushlstring(L, host.p, host.len);
+}
+
+static bool is_secure(const struct tg_call *call)
+{
+    return tg_conn_secure(call->exchange->conn) || head_of(call)->secure;
+}
+
+/* The port that the client named, else the one it came in by. */
+static void push_port(lua_State *L, const struct tg_call *call)
+{
+    struct tg_slice port;
+    split_authority(call, &port);
+    lua_Integer n = 0;
+    for (size_t i = 0; i < port.len && i < 5; i++)
+        n = n * 10 + (port.p[i] - '0');
+    if (!port.len)
+        n = tg_conn_local_port(call->exchange->conn);
+    lua_pushinteger(L, n);
+}
+
+static void push_id(lua_State *L, const struct tg_call *call)
+{
+    char id[32];
+    int len = snprintf(id, sizeof id, "%08x-%llx", call->exchange->engine->epoch,
+                       (unsigned long long)call->exchange->number);
+    lua_pushlstring(L, id, (size_t)len);
+}
+
+enum field {
+    F_METHOD = 1,
+    F_TARGET,
+    F_PATH,
+    F_QUERY,
+    F_QUERY_LIST,
+    F_QUERY_STRING,
+    F_HEADERS,
+    F_PATH_PARAMS,
+    F_SCHEME,
+    F_HOST,
+    F_PORT,
+    F_PROTOCOL,
+    F_REMOTE_ADDR,
+    F_REMOTE_PORT,
+    F_ID,
+    F_ROUTE_NAME,
+    F_BODY,
+};
+
+static const struct {
+    const char *name;
+    enum field field;
+} field_names[] = {
+    {"method", F_METHOD},
+    {"target", F_TARGET},
+    {"path", F_PATH},
+    {"query", F_QUERY},
+    {"query_list", F_QUERY_LIST},
+    {"query_string", F_QUERY_STRING},
+    {"headers", F_HEADERS},
+    {"path_params", F_PATH_PARAMS},
+    {"scheme", F_SCHEME},
+    {"host", F_HOST},
+    {"port", F_PORT},
+    {"protocol", F_PROTOCOL},
+    {"remote_addr", F_REMOTE_ADDR},
+    {"remote_port", F_REMOTE_PORT},
+    {"id", F_ID},
+    {"route_name", F_ROUTE_NAME},
+    {"body", F_BODY},
+};
+
+/* Pushes a field that is not kept: a short string or a number. */
+static void push_plain(lua_State *L, const struct tg_call *call, enum field field)
+{
+    uint16_t port;
+    const struct tg_head *head = head_of(call);
+    switch (field) {
+    case F_METHOD:
+        push_span(L, call, head->method);
+        return;
+    case F_TARGET:
+        push_span(L, call, head->target);
+        return;
+    case F_PATH:
+        push_span(L, call, head->path);
+        return;
+    case F_QUERY_STRING:
+        push_span(L, call, head->query);
+        return;
+    case F_SCHEME:
+        lua_pushstring(L, is_secure(call) ? "https" : "http");
+        return;
+    case F_HOST:
+        push_host(L, call);
+        return;
+    case F_PORT:
+        push_port(L, call);
+        return;
+    case F_PROTOCOL:
+        lua_pushstring(L, head->minor ? "HTTP/1.1" : "HTTP/1.0");
+        return;
+    case F_REMOTE_ADDR:
+        lua_pushstring(L, tg_conn_peer(call->exchange->conn, &port));
+        return;
+    case F_REMOTE_PORT:
+        tg_conn_peer(call->exchange->conn, &port);
+        lua_pushinteger(L, port);
+        return;
+    case F_ID:
+        push_id(L, call);
+        return;
+    case F_ROUTE_NAME:
+        lua_pushstring(L, call->exchange->chain->route_name);
+        return;
+    default:
+        lua_pushnil(L);
+    }
+}
+
+/* Pushes a field that is made once and kept; false when it is none of them. */
+static bool push_kept(lua_State *L, const struct tg_call *call, enum field field)
+{
+    switch (field) {
+    case F_QUERY:
+    case F_QUERY_LIST:
+        push_query(L, call, field == F_QUERY_LIST);
+        return true;
+    case F_HEADERS:
+        push_headers(L, call);
+        return true;
+    case F_PATH_PARAMS:
+        push_params(L, call);
+        return true;
+    case F_BODY:
+        tg_request_body_push(L, call);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Pushes the table of what is kept, made when there is none. */
+static void push_cache(lua_State *L, int request)
+{
+    if (lua_getiuservalue(L, request, TG_CALL_CACHE) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, request, TG_CALL_CACHE);
+}
+
+static int request_index(lua_State *L)
+{
+    const struct tg_call *call = luaL_checkudata(L, 1, TG_REQUEST_TYPE);
+    if (lua_getiuservalue(L, 1, TG_CALL_CACHE) == LUA_TTABLE) {
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, -2) != LUA_TNIL)
+            return 1;
+    }
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
+    enum field field = (enum field)lua_tointeger(L, -1);
+    lua_settop(L, 2);
+    if (!field || !call->exchange) {
+        lua_pushnil(L); /* over, and it was not looked at in time */
+        return 1;
+    }
+    if (!push_kept(L, call, field)) {
+        push_plain(L, call, field);
+        return 1;
+    }
+    push_cache(L, 1);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_rawset(L, -3);
+    lua_settop(L, 3);
+    return 1;
+}
+
+static int request_newindex(lua_State *L)
+{
+    luaL_checkudata(L, 1, TG_REQUEST_TYPE);
+    push_cache(L, 1);
+    lua_insert(L, 2);
+    lua_rawset(L, 2);
+    return 0;
+}
+
+void tg_request_open(lua_State *L)
+{
+    luaL_newmetatable(L, TG_REQUEST_TYPE);
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof field_names / sizeof *field_names; i++) {
+        lua_pushinteger(L, field_names[i].field);
+        lua_setfield(L, -2, field_names[i].name);
+    }
+    lua_pushcclosure(L, request_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, request_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_pop(L, 1);
+
+    static const luaL_Reg headers[] = {{"__index", headers_index},
+                                       {"__newindex", headers_newindex},
+                                       {"__pairs", headers_pairs},
+                                       {NULL, NULL}};
+    luaL_newmetatable(L, HEADERS_TYPE);
+    luaL_setfuncs(L, headers, 0);
+    lua_pop(L, 1);
+    tg_request_body_open(L);
+}

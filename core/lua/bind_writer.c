@@ -1,0 +1,160 @@
+/* bind_writer.c - out:write(…), out:print(value), out:flush(), out:close(), out.bytes. */
+#include "lua/bind_writer.h"
+
+#include <string.h>
+
+#include <lauxlib.h>
+
+#include "lua/call.h"
+#include "lua/failure.h"
+#include "lua/print.h"
+#include "lua/task.h"
+
+#define WRITER_TYPE "tidegate.Writer"
+
+/* The userdata holds the call, which its user value, the request, keeps alive. */
+struct out {
+    struct tg_call *call;
+};
+
+void tg_out_check(lua_State *L, enum tg_status status)
+{
+    switch (status) {
+    case TG_OK:
+    case TG_AGAIN:
+        return;
+    case TG_ECLOSED:
+        tg_failure_raise_closed(L);
+        return;
+    case TG_ELIMIT:
+        luaL_error(L, "the body does not have the length that its Content-Length says");
+        return;
+    default:
+        luaL_error(L, "cannot write the body: %s", tg_status_text(status));
+    }
+}
+
+/* --- Waiting ---------------------------------------------------------------------------------- */
+
+static void on_drain(void *arg)
+{
+    tg_task_wake(arg);
+}
+
+static void stop_waiting(void *arg)
+{
+    tg_writer_on_drain(arg, NULL, NULL);
+}
+
+int tg_out_wait(lua_State *L, struct tg_writer *w, lua_KFunction k)
+{
+    struct tg_task_wait wait = {stop_waiting, w};
+    struct tg_task *task = tg_task_check(L);
+    tg_writer_on_drain(w, on_drain, task);
+    return tg_task_wait(L, &wait, k);
+}
+
+/* --- The methods ------------------------------------------------------------------------------ */
+
+static struct tg_writer *check(lua_State *L)
+{
+    const struct out *out = luaL_checkudata(L, 1, WRITER_TYPE);
+    if (!out->call->exchange)
+        tg_failure_raise_closed(L);
+    struct tg_writer *w = &out->call->exchange->writer;
+    if (w->ended)
+        luaL_error(L, "the body has ended: out was closed");
+    return w;
+}
+
+static int resumed(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    tg_out_check(L, check(L)->failed);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int ended_by(lua_State *L, struct tg_writer *w, enum tg_status status)
+{
+    tg_out_check(L, status);
+    if (w->must_wait)
+        return tg_out_wait(L, w, resumed);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int l_write(lua_State *L)
+{
+    struct tg_writer *w = check(L);
+    int top = lua_gettop(L);
+    enum tg_status status = TG_OK;
+    for (int i = 2; i <= top; i++) {
+        size_t len;
+        const char *data = luaL_checklstring(L, i, &len);
+        status = tg_writer_write(w, data, len);
+        if (status < 0)
+            break;
+    }
+    return ended_by(L, w, status);
+}
+
+static int l_flush(lua_State *L)
+{
+    struct tg_writer *w = check(L);
+    return ended_by(L, w, tg_writer_flush(w));
+}
+
+static int l_close(lua_State *L)
+{
+    const struct out *out = luaL_checkudata(L, 1, WRITER_TYPE);
+    if (out->call->exchange)
+        tg_out_check(L, tg_writer_end(&out->call->exchange->writer));
+    return 0;
+}
+
+static int l_print(lua_State *L)
+{
+    const struct out *out = luaL_checkudata(L, 1, WRITER_TYPE);
+    struct tg_writer *w = check(L);
+    luaL_checkany(L, 2);
+    lua_settop(L, 2);
+    return tg_print_element(L, w, out->call->format, 2);
+}
+
+/* out.bytes, and the methods. */
+static int out_index(lua_State *L)
+{
+    const struct out *out = luaL_checkudata(L, 1, WRITER_TYPE);
+    const char *name = lua_tostring(L, 2);
+    if (name && strcmp(name, "bytes") == 0) {
+        uint64_t bytes = out->call->exchange ? out->call->exchange->writer.bytes : 0;
+        lua_pushinteger(L, (lua_Integer)bytes);
+        return 1;
+    }
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
+    return 1;
+}
+
+void tg_out_open(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"write", l_write}, {"print", l_print}, {"flush", l_flush},
+                                       {"close", l_close}, {NULL, NULL}};
+    luaL_newmetatable(L, WRITER_TYPE);
+    luaL_newlib(L, methods);
+    lua_pushcclosure(L, out_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}
+
+void tg_out_push(lua_State *L, const struct tg_call *call)
+{
+    tg_call_push_request(L, call);
+    struct out *out = lua_newuserdatauv(L, sizeof *out, 1);
+    out->call = lua_touserdata(L, -2);
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, 1);
+    luaL_setmetatable(L, WRITER_TYPE);
+}

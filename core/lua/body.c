@@ -1,0 +1,470 @@
+/* body.c - bodies by their type: strings, tables, sequences, functions, files, objects that write
+ * themselves.
+ */
+#include "lua/body.h"
+
+#include <string.h>
+
+#include <lauxlib.h>
+
+#include "lua/bind_file.h"
+#include "lua/bind_sequence.h"
+#include "lua/bind_writer.h"
+#include "lua/call.h"
+#include "lua/failure.h"
+#include "lua/negotiate.h"
+#include "lua/print.h"
+#include "lua/request_body.h"
+#include "lua/response.h"
+
+enum { LEND_FROM = 65536 }; /* bytes of a string from which on it is lent and not copied */
+
+enum body_kind {
+    BODY_NONE,
+    BODY_STRING,
+    BODY_PRINTED, /* a table, a sequence, a generator, a coroutine */
+    BODY_FUNCTION,
+    BODY_FILE,
+    BODY_REQUEST, /* request.body, sent back */
+    BODY_OBJECT,  /* with __write_body */
+    BODY_UNKNOWN,
+};
+
+static enum body_kind kind_of(lua_State *L, int index)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TNIL:
+        return BODY_NONE;
+    case LUA_TSTRING:
+        return BODY_STRING;
+    case LUA_TFUNCTION:
+        return BODY_FUNCTION;
+    case LUA_TTHREAD:
+        return BODY_PRINTED;
+    case LUA_TTABLE:
+    case LUA_TUSERDATA:
+        break;
+    default:
+        return BODY_UNKNOWN;
+    }
+    if (luaL_getmetafield(L, index, "__write_body") != LUA_TNIL) {
+        lua_pop(L, 1);
+        return BODY_OBJECT;
+    }
+    if (luaL_testudata(L, index, TG_FILE_TYPE))
+        return BODY_FILE;
+    if (luaL_testudata(L, index, TG_REQUEST_BODY_TYPE))
+        return BODY_REQUEST;
+    if (lua_istable(L, index) || tg_is_sequence(L, index))
+        return BODY_PRINTED;
+    return BODY_UNKNOWN;
+}
+
+/* --- The head --------------------------------------------------------------------------------- */
+
+static void add_content_type(lua_State *L, struct tg_call *call, const char *type)
+{
+    struct tg_slice value = {type, strlen(type)};
+    if (tg_exchange_add_field(call->exchange, TG_SLICE("Content-Type"), value) != TG_OK)
+        luaL_error(L, "cannot set Content-Type to %s", type);
+}
+
+static void choose_format(lua_State *L, struct tg_call *call, const struct tg_response_info *info)
+{
+    if (info->content_type) {
+        struct tg_slice type = {info->content_type, info->content_type_len};
+        call->format = tg_format_find(type);
+        if (!call->format)
+            luaL_error(L, "no format prints a table or sequence as %s", info->content_type);
+        return;
+    }
+    call->format = tg_negotiate_format(call->exchange->conn);
+    add_content_type(L, call, call->format->content_type);
+}
+
+/* Sets Content-Type where the response has none, the format, and the length where it is known. */
+static void describe(lua_State *L, struct tg_call *call, int body, enum body_kind kind,
+                     const struct tg_response_info *info)
+{
+    struct tg_exchange *x = call->exchange;
+    uint64_t length = TG_LENGTH_UNKNOWN;
+    bool typed = info->content_type != NULL;
+    switch (kind) {
+    case BODY_NONE:
+        length = tg_exchange_is_head(x) ? info->length : 0;
+        break;
+    case BODY_STRING:
+        length = lua_rawlen(L, body);
+        if (!typed)
+            add_content_type(L, call, "text/plain; charset=utf-8");
+        break;
+    case BODY_PRINTED:
+        choose_format(L, call, info);
+        break;
+    case BODY_FILE:
+        length = tg_file_take(L, call, body);
+        call->length = length;
+        if (!typed)
+            add_content_type(L, call, tg_file_media_type(L, body));
+        break;
+    case BODY_OBJECT:
+        if (!typed && luaL_getmetafield(L, body, "__content_type") != LUA_TNIL)
+            add_content_type(L, call, luaL_checkstring(L, -1));
+        break;
+    case BODY_FUNCTION:
+    case BODY_REQUEST:
+        break;
+    case BODY_UNKNOWN:
+        luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, body));
+    }
+    if (length != TG_LENGTH_UNKNOWN && info->length != TG_LENGTH_UNKNOWN && info->length != length)
+        luaL_error(L, "the body does not have the length that its Content-Length says");
+    x->head.length = length != TG_LENGTH_UNKNOWN ? length : info->length;
+    x->head.fields = tg_buf_slice(&x->fields);
+}
+
+static void prepare_format(struct tg_call *call, const struct tg_response_info *info)
+{
+    struct tg_slice type = {info->content_type, info->content_type_len};
+    call->format = info->content_type ? tg_format_find(type) : NULL;
+    if (!call->format)
+        call->format = tg_format_find(TG_SLICE("application/json")); /* for out:print() */
+}
+
+/* Reads the response at index and readies the writer; pushes its body and gives its kind. */
+static enum body_kind begin(lua_State *L, struct tg_call *call, int index)
+{
+    struct tg_response_info info;
+    struct tg_exchange *x = call->exchange;
+    tg_response_take(L, x, index, &info);
+    lua_getfield(L, index, "body");
+    int body = lua_gettop(L);
+    enum body_kind kind = kind_of(L, body);
+    prepare_format(call, &info);
+    describe(L, call, body, kind, &info);
+    lua_settop(L, body);
+    tg_writer_begin(&x->writer, &x->head);
+    return kind;
+}
+
+/* --- Each kind, as a function of (call, body) that ends when all is written ---------------------- */
+
+static struct tg_call *call_at(lua_State *L)
+{
+    return lua_touserdata(L, 1);
+}
+
+static int written(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    tg_out_check(L, call_at(L)->exchange->writer.failed);
+    return 0;
+}
+
+static int wait_if_full(lua_State *L, struct tg_writer *w)
+{
+    return w->must_wait ? tg_out_wait(L, w, written) : 0;
+}
+
+struct anchor {
+    lua_State *L;
+    int ref;
+};
+
+static void release_string(const void *data, size_t len, void *arg)
+{
+    (void)data;
+    (void)len;
+    struct anchor anchor;
+    memcpy(&anchor, arg, sizeof anchor);
+    luaL_unref(anchor.L, LUA_REGISTRYINDEX, anchor.ref);
+}
+
+/* The string is kept by a userdata that knows its own reference: release is given all it needs. */
+static void lend(lua_State *L, struct tg_call *call, int index)
+{
+    size_t len;
+    const char *data = lua_tolstring(L, index, &len);
+    struct anchor *anchor = lua_newuserdatauv(L, sizeof *anchor, 1);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, 1);
+    anchor->L = tg_lua_main(tg_lua_of(L));
+    anchor->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    tg_out_check(L, tg_writer_write_lent(&call->exchange->writer, data, len, release_string, anchor));
+}
+
+static int write_string(lua_State *L)
+{
+    struct tg_call *call = call_at(L);
+    struct tg_writer *w = &call->exchange->writer;
+    size_t len;
+    const char *data = lua_tolstring(L, 2, &len);
+    if (len >= LEND_FROM)
+        lend(L, call, 2);
+    else
+        tg_out_check(L, tg_writer_write(w, data, len));
+    return wait_if_full(L, w);
+}
+
+static int write_printed(lua_State *L)
+{
+    struct tg_call *call = call_at(L);
+    return tg_print_body(L, &call->exchange->writer, call->format, 2);
+}
+
+static int ignore_results(lua_State *L, int status, lua_KContext context)
+{
+    (void)L;
+    (void)status;
+    (void)context;
+    return 0;
+}
+
+static int call_function(lua_State *L)
+{
+    const struct tg_call *call = call_at(L);
+    tg_out_push(L, call);
+    tg_call_push_context(L, call);
+    lua_callk(L, 2, 0, 0, ignore_results);
+    return 0;
+}
+
+static int write_object(lua_State *L)
+{
+    luaL_getmetafield(L, 2, "__write_body");
+    lua_pushvalue(L, 2);
+    tg_out_push(L, call_at(L));
+    lua_callk(L, 2, 0, 0, ignore_results);
+    return 0;
+}
+
+/* Stack: call, body, a chunk or nil. */
+static int echo_on(lua_State *L, int status, lua_KContext context);
+
+static int echo_written(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    tg_out_check(L, call_at(L)->exchange->writer.failed);
+    return echo_on(L, LUA_OK, 0);
+}
+
+static int echo_on(lua_State *L, int status, lua_KContext context)
+{
+    struct tg_writer *w = &call_at(L)->exchange->writer;
+    bool has_result = status == LUA_YIELD || context;
+    for (;;) {
+        if (has_result) {
+            size_t len;
+            const char *data = lua_tolstring(L, 3, &len);
+            if (!data)
+                return 0;
+            tg_out_check(L, tg_writer_write(w, data, len));
+        }
+        lua_settop(L, 2);
+        if (w->must_wait)
+            return tg_out_wait(L, w, echo_written);
+        lua_pushcfunction(L, tg_request_body_read);
+        lua_pushvalue(L, 2);
+        lua_callk(L, 1, 1, 1, echo_on);
+        has_result = true;
+    }
+}
+
+static int echo(lua_State *L)
+{
+    return echo_on(L, LUA_OK, 0);
+}
+
+/* --- Files ------------------------------------------------------------------------------------ */
+
+static void on_file_sent(void *arg, enum tg_status status)
+{
+    struct tg_task *task = arg;
+    struct tg_call *call = tg_task_owner(task);
+    call->sent = status;
+    tg_task_wake(task);
+}
+
+static int file_sent(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    struct tg_call *call = call_at(L);
+    tg_file_drop(call);
+    if (call->sent == TG_EIO)
+        return luaL_error(L, "the file became shorter, or unreadable, while it was sent");
+    tg_out_check(L, call->sent);
+    return 0;
+}
+
+static int send_file(lua_State *L)
+{
+    struct tg_call *call = call_at(L);
+    struct tg_writer *w = &call->exchange->writer;
+    struct tg_task *task = tg_task_check(L);
+    struct tg_task_wait wait = {NULL, NULL}; /* the connection lets go of the file by itself */
+    if (call->file < 0)
+        call->length = tg_file_take(L, call, 2);
+    call->sent = TG_OK;
+    tg_out_check(L, tg_writer_send_file(w, call->file, 0, call->length, on_file_sent, task));
+    return tg_task_wait(L, &wait, file_sent);
+}
+
+/* --- Whole bodies ----------------------------------------------------------------------------- */
+
+/* Pushes the function that writes bodies of this kind, or nil for none. */
+static bool push_way(lua_State *L, enum body_kind kind)
+{
+    static const lua_CFunction ways[] = {
+        [BODY_STRING] = write_string, [BODY_PRINTED] = write_printed,
+        [BODY_FUNCTION] = call_function, [BODY_FILE] = send_file,
+        [BODY_REQUEST] = echo, [BODY_OBJECT] = write_object,
+        [BODY_UNKNOWN] = NULL,
+    };
+    if (!ways[kind])
+        return false;
+    lua_pushcfunction(L, ways[kind]);
+    return true;
+}
+
+static int produced(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    struct tg_call *call = (struct tg_call *)context;
+    enum tg_status ended = tg_writer_end(&call->exchange->writer);
+    if (ended == TG_ELIMIT)
+        return luaL_error(L, "the body is shorter than its Content-Length says");
+    tg_out_check(L, ended);
+    return 0;
+}
+
+static bool sends_no_body(const struct tg_exchange *x)
+{
+    return tg_exchange_is_head(x) || x->head.status == 204 || x->head.status == 304;
+}
+
+int tg_body_produce(lua_State *L)
+{
+    struct tg_call *call = lua_touserdata(L, 1);
+    struct tg_exchange *x = call->exchange;
+    lua_settop(L, 0);
+    tg_call_push_context(L, call);
+    lua_getfield(L, 1, "response");
+    enum body_kind kind = begin(L, call, 2);
+    if (sends_no_body(x)) {
+        tg_file_drop(call);
+        tg_out_check(L, tg_writer_end_bodyless(&x->writer));
+        return 0;
+    }
+    if (kind == BODY_STRING && lua_rawlen(L, 3) < LEND_FROM) { /* most bodies, without a frame */
+        size_t len;
+        const char *data = lua_tolstring(L, 3, &len);
+        tg_out_check(L, tg_writer_write(&x->writer, data, len));
+        return produced(L, LUA_OK, (lua_KContext)call);
+    }
+    if (!push_way(L, kind))
+        return produced(L, LUA_OK, (lua_KContext)call);
+    lua_pushlightuserdata(L, call);
+    lua_pushvalue(L, 3);
+    lua_callk(L, 2, 0, (lua_KContext)call, produced);
+    return produced(L, LUA_OK, (lua_KContext)call);
+}
+
+/* --- The low-level calls ---------------------------------------------------------------------- */
+
+static struct tg_call *live(lua_State *L)
+{
+    struct tg_call *call = tg_call_check(L, 1);
+    if (!call->exchange)
+        luaL_error(L, "the exchange is over");
+    return call;
+}
+
+static int flushed(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    tg_out_check(L, live(L)->exchange->writer.failed);
+    return 0;
+}
+
+static int flush(lua_State *L, struct tg_writer *w)
+{
+    tg_out_check(L, tg_writer_flush(w));
+    return w->must_wait ? tg_out_wait(L, w, flushed) : 0;
+}
+
+static int part_written(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    (void)context;
+    return flush(L, &live(L)->exchange->writer);
+}
+
+/* Writes the body at index, of this kind, and flushes. */
+static int write_part(lua_State *L, struct tg_call *call, int index, enum body_kind kind)
+{
+    if (!push_way(L, kind))
+        return flush(L, &call->exchange->writer);
+    lua_pushlightuserdata(L, call);
+    lua_pushvalue(L, index);
+    lua_callk(L, 2, 0, 0, part_written);
+    return part_written(L, LUA_OK, 0);
+}
+
+int tg_body_write_response(lua_State *L)
+{
+    struct tg_call *call = live(L);
+    struct tg_exchange *x = call->exchange;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    if (x->writer.committed || x->writer.head)
+        return luaL_error(L, "the response was sent before");
+    enum body_kind kind = begin(L, call, 2);
+    if (kind != BODY_FILE)
+        x->head.length = TG_LENGTH_UNKNOWN; /* more parts may follow */
+    if (sends_no_body(x)) {
+        tg_file_drop(call);
+        tg_out_check(L, tg_writer_end_bodyless(&x->writer));
+        return 0;
+    }
+    return write_part(L, call, 3, kind);
+}
+
+int tg_body_write_response_body(lua_State *L)
+{
+    struct tg_call *call = live(L);
+    struct tg_exchange *x = call->exchange;
+    lua_settop(L, 2);
+    enum body_kind kind = kind_of(L, 2);
+    if (kind == BODY_UNKNOWN)
+        return luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, 2));
+    if (!x->writer.head && !x->writer.committed) { /* an implicit 200 */
+        x->head = (struct tg_response_head){.status = 200, .length = TG_LENGTH_UNKNOWN};
+        x->head.fields = tg_buf_slice(&x->fields);
+        call->format = tg_format_find(TG_SLICE("application/json"));
+        tg_writer_begin(&x->writer, &x->head);
+    }
+    if (tg_exchange_is_head(x)) {
+        tg_out_check(L, tg_writer_end_bodyless(&x->writer));
+        return 0;
+    }
+    return write_part(L, call, 2, kind);
+}
+
+int tg_body_flush(lua_State *L)
+{
+    struct tg_writer *w = &live(L)->exchange->writer;
+    if (!w->head && !w->committed)
+        return 0; /* nothing to send yet */
+    return flush(L, w);
+}
+
+int tg_body_response_sent(lua_State *L)
+{
+    const struct tg_call *call = tg_call_check(L, 1);
+    lua_pushboolean(L, !call->exchange || call->exchange->writer.committed);
+    return 1;
+}

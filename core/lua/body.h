@@ -1,0 +1,16 @@
+/* body.h - produces the body of a response: its type decides how (DESIGN, section 3). */
+#ifndef TG_LUA_BODY_H
+#define TG_LUA_BODY_H
+
+#include <lua.h>
+
+/* Runs on a call's task, with the call as its one light userdata: sends ctx.response. */
+int tg_body_produce(lua_State *L);
+
+/* ctx:write_response(response), ctx:write_response_body(body), ctx:flush(), ctx:response_sent(). */
+int tg_body_write_response(lua_State *L);
+int tg_body_write_response_body(lua_State *L);
+int tg_body_flush(lua_State *L);
+int tg_body_response_sent(lua_State *L);
+
+#endif

@@ -1,0 +1,95 @@
+/* call.c - the script's side of exchanges: made with the first Lua stage, let go of at the end. */
+#include "lua/call.h"
+
+#include <unistd.h>
+
+#include <lauxlib.h>
+
+#include "lua/failure.h"
+#include "lua/interceptor.h"
+#include "lua/state.h"
+
+static void on_task_done(void *owner, enum tg_lua_result result)
+{
+    struct tg_call *call = owner;
+    tg_exchange_go_on(call->exchange, tg_failure_step(call, result));
+}
+
+static int make(lua_State *L)
+{
+    struct tg_exchange *x = lua_touserdata(L, 1);
+    struct tg_call *call = lua_newuserdatauv(L, sizeof *call, TG_CALL_VALUES);
+    *call = (struct tg_call){.ref = LUA_NOREF, .file = -1};
+    luaL_setmetatable(L, TG_REQUEST_TYPE);
+
+    lua_createtable(L, 0, 2);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "request");
+    luaL_setmetatable(L, TG_CONTEXT_TYPE);
+    lua_setiuservalue(L, -2, TG_CALL_CONTEXT);
+
+    call->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    call->exchange = x; /* from here on nothing raises */
+    x->script_data = call;
+    return 0;
+}
+
+static int unref(lua_State *L)
+{
+    luaL_unref(L, LUA_REGISTRYINDEX, ((const struct tg_call *)lua_touserdata(L, 1))->ref);
+    return 0;
+}
+
+struct tg_call *tg_call_of(struct tg_exchange *x)
+{
+    struct tg_lua *lua = x->script->arg;
+    if (x->script_data)
+        return x->script_data;
+    if (tg_lua_enter(lua, make, x) != TG_LUA_DONE)
+        return NULL;
+    struct tg_call *call = x->script_data;
+    call->task = tg_task_new(lua, on_task_done, call);
+    if (call->task)
+        return call;
+    x->script_data = NULL;
+    call->exchange = NULL;
+    tg_lua_enter(lua, unref, call);
+    return NULL;
+}
+
+/* --- From Lua --------------------------------------------------------------------------------- */
+
+void tg_call_push_request(lua_State *L, const struct tg_call *call)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->ref);
+}
+
+void tg_call_push_context(lua_State *L, const struct tg_call *call)
+{
+    tg_call_push_request(L, call);
+    lua_getiuservalue(L, -1, TG_CALL_CONTEXT);
+    lua_remove(L, -2);
+}
+
+struct tg_call *tg_call_current(lua_State *L)
+{
+    struct tg_task *task = tg_lua_current(tg_lua_of(L));
+    return task ? tg_task_owner(task) : NULL;
+}
+
+struct tg_call *tg_call_check(lua_State *L, int index)
+{
+    struct tg_call *call = luaL_testudata(L, index, TG_REQUEST_TYPE);
+    if (call)
+        return call;
+    if (!lua_istable(L, index))
+        luaL_typeerror(L, index, TG_CONTEXT_TYPE);
+    lua_getfield(L, index, "request");
+    call = luaL_testudata(L, -1, TG_REQUEST_TYPE);
+    lua_pop(L, 1);
+    if (!call) /* the script has put something else there */
+        call = tg_call_current(L);
+    if (!call)
+        luaL_typeerror(L, index, TG_CONTEXT_TYPE);
+    return call;
+}

@@ -1,0 +1,56 @@
+/* call.h - the script's side of one exchange: what core/lua keeps for it. */
+#ifndef TG_LUA_CALL_H
+#define TG_LUA_CALL_H
+
+#include <lua.h>
+
+#include "engine/exchange.h"
+#include "lua/task.h"
+
+#define TG_REQUEST_TYPE "tidegate.Request"
+#define TG_CONTEXT_TYPE "tidegate.Context"
+
+/* User values of the request, which is the script's handle on the exchange. */
+enum {
+    TG_CALL_CONTEXT = 1,
+    TG_CALL_CACHE,      /* fields made on demand, and those that the script has set */
+    TG_CALL_ERROR,      /* the err table on its way outwards; else nil */
+    TG_CALL_ON_CLOSE,   /* a list of functions */
+    TG_CALL_PREDICATES, /* of terminate_when */
+    TG_CALL_VALUES = TG_CALL_PREDICATES,
+};
+
+struct tg_format;
+struct tg_lua_interceptor;
+
+/* Lives in the request's userdata, which C anchors until the exchange ends.  A script may keep the
+ * request for longer: exchange is NULL then. */
+struct tg_call {
+    struct tg_exchange *exchange;
+    struct tg_task *task;
+    int ref; /* of the request, in the registry */
+    const struct tg_lua_interceptor *running;
+    enum tg_stage stage;
+    struct tg_lua_interceptor *enqueued; /* made for this exchange; a list */
+    const struct tg_format *format;      /* of the response, for printing */
+    int file;                            /* open while it is sent; else -1 */
+    uint64_t length;                     /* of the file that is open */
+    enum tg_status sent;                 /* how sending it ended */
+    enum tg_ending ending;               /* for on_close callbacks */
+    lua_Integer closing;                 /* which of them is being called */
+};
+
+/* The exchange's call, made when it has none; NULL when out of memory. */
+struct tg_call *tg_call_of(struct tg_exchange *x);
+
+/* The value at index as a live call: raises unless it is a request, or a context.  exchange is
+ * NULL in what it gives when the exchange is over. */
+struct tg_call *tg_call_check(lua_State *L, int index);
+
+void tg_call_push_request(lua_State *L, const struct tg_call *call);
+void tg_call_push_context(lua_State *L, const struct tg_call *call);
+
+/* The running task's call; NULL when it has none. */
+struct tg_call *tg_call_current(lua_State *L);
+
+#endif

@@ -1,0 +1,30 @@
+/* core.c - gathers what C provides into one table. */
+#include "lua/core.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "lua/bind_file.h"
+#include "lua/bind_sequence.h"
+#include "lua/bind_time.h"
+#include "lua/failure.h"
+
+static int open_core(lua_State *L)
+{
+    lua_newtable(L);
+    tg_time_open(L);
+    tg_sequence_open(L);
+    lua_pushcfunction(L, tg_file_new);
+    lua_setfield(L, -2, "file");
+    tg_failure_push_closed(L);
+    lua_setfield(L, -2, "closed");
+    return 1;
+}
+
+void tg_core_open(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, open_core);
+    lua_setfield(L, -2, "tidegate.core");
+    lua_pop(L, 1);
+}

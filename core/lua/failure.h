@@ -1,0 +1,28 @@
+/* failure.h - errors of scripts: the err table that `error` stages get, and what the engine hears. */
+#ifndef TG_LUA_FAILURE_H
+#define TG_LUA_FAILURE_H
+
+#include <lua.h>
+
+#include "engine/interceptor.h"
+#include "lua/state.h"
+
+struct tg_call;
+
+/* What a task's result means to the engine; makes the err table of a failure. Not from inside Lua. */
+enum tg_step tg_failure_step(struct tg_call *call, enum tg_lua_result result);
+
+/* Pushes the err table for an `error` stage; makes one when what failed was not in Lua. Raises. */
+void tg_failure_push(lua_State *L, struct tg_call *call);
+
+/* The error value that writes raise when the client has gone: tg.closed. */
+void tg_failure_push_closed(lua_State *L);
+int tg_failure_raise_closed(lua_State *L);
+
+/* Raises an error whose answer, when nobody handles it, has this status. */
+int tg_failure_raise_status(lua_State *L, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+void tg_failure_open(lua_State *L); /* once per state */
+
+#endif

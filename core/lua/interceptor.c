@@ -1,0 +1,165 @@
+/* interceptor.c - runs a stage of a script's interceptor on its exchange's task. */
+#include "lua/interceptor.h"
+
+#include <lauxlib.h>
+
+#include "lua/call.h"
+#include "lua/failure.h"
+#include "lua/response.h"
+#include "lua/task.h"
+#include "util/mem.h"
+
+static const char *const stage_fields[TG_LUA_STAGES] = {"enter", "leave", "error"};
+
+/* --- What a stage gave back ------------------------------------------------------------------- */
+
+static bool is_context(lua_State *L, int index, const struct tg_call *call)
+{
+    if (!lua_istable(L, index))
+        return false;
+    lua_getfield(L, index, "request");
+    bool same = lua_touserdata(L, -1) == call;
+    lua_pop(L, 1);
+    if (same || !lua_getmetatable(L, index))
+        return same;
+    luaL_getmetatable(L, TG_CONTEXT_TYPE);
+    same = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return same;
+}
+
+static void take_context(lua_State *L, int index, const struct tg_call *call)
+{
+    if (!lua_getmetatable(L, index)) {
+        luaL_setmetatable(L, TG_CONTEXT_TYPE); /* a plain copy of it */
+    } else {
+        lua_pop(L, 1);
+    }
+    tg_call_push_request(L, call);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, TG_CALL_CONTEXT);
+    lua_pop(L, 1);
+}
+
+static int stage_returned(lua_State *L, struct tg_call *call)
+{
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+    } else if (call->running->handler && call->stage == TG_STAGE_ENTER) {
+        tg_call_push_context(L, call);
+        lua_insert(L, -2);
+        lua_setfield(L, -2, "response");
+        lua_pop(L, 1);
+    } else if (is_context(L, lua_gettop(L), call)) {
+        take_context(L, lua_gettop(L), call);
+        lua_pop(L, 1);
+    } else {
+        return luaL_error(L, "%s of %s returned a %s, expected nothing or the context",
+                          tg_stage_name(call->stage), call->running->base.name,
+                          luaL_typename(L, -1));
+    }
+    tg_response_check(L, call);
+    return 0;
+}
+
+static int stage_ended(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    return stage_returned(L, (struct tg_call *)context);
+}
+
+static int run_stage(lua_State *L)
+{
+    struct tg_call *call = lua_touserdata(L, 1);
+    int nargs = 1;
+    lua_settop(L, 0);
+    if (call->exchange->responded == TG_RESPONDED_PLAIN)
+        tg_response_show_plain(L, call);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->running->fn[call->stage]);
+    if (call->running->handler && call->stage == TG_STAGE_ENTER) {
+        tg_call_push_request(L, call);
+        nargs++;
+    }
+    tg_call_push_context(L, call);
+    if (call->stage == TG_STAGE_ERROR) {
+        tg_failure_push(L, call);
+        nargs++;
+    }
+    lua_callk(L, nargs, 1, (lua_KContext)call, stage_ended);
+    return stage_returned(L, call);
+}
+
+/* --- The vtable ------------------------------------------------------------------------------- */
+
+static enum tg_step run(const struct tg_interceptor *self, struct tg_exchange *x,
+                        enum tg_stage stage)
+{
+    struct tg_call *call = tg_call_of(x);
+    if (!call) {
+        tg_exchange_fail(x, 500, "not enough memory", NULL);
+        return TG_STEP_FAILED;
+    }
+    call->running = (const struct tg_lua_interceptor *)(const void *)self;
+    call->stage = stage;
+    return tg_failure_step(call, tg_task_start(call->task, run_stage, call));
+}
+
+static const struct tg_interceptor_ops ops = {run};
+
+/* --- Made from a table ------------------------------------------------------------------------ */
+
+static void take_function(lua_State *L, struct tg_lua_interceptor *made, enum tg_stage stage)
+{
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        return;
+    }
+    made->fn[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
+    made->base.stages |= 1U << stage;
+}
+
+struct tg_lua_interceptor *tg_lua_interceptor_new(lua_State *L, int index,
+                                                  struct tg_lua_interceptor **list)
+{
+    index = lua_absindex(L, index);
+    struct tg_lua_interceptor *made = tg_calloc(1, sizeof *made);
+    if (!made) {
+        luaL_error(L, "not enough memory");
+        return NULL; /* it does not come here */
+    }
+    made->next = *list;
+    *list = made;
+    for (int i = 0; i < TG_LUA_STAGES; i++)
+        made->fn[i] = LUA_NOREF;
+    made->base.ops = &ops;
+    made->base.name = "?";
+
+    lua_getfield(L, index, "name");
+    const char *name = lua_tostring(L, -1);
+    made->name = name ? tg_strdup(name) : NULL;
+    if (made->name)
+        made->base.name = made->name;
+    lua_pop(L, 1);
+
+    lua_getfield(L, index, "handler");
+    made->handler = !lua_isnil(L, -1);
+    take_function(L, made, TG_STAGE_ENTER);
+    for (int i = made->handler ? 1 : 0; i < TG_LUA_STAGES; i++) {
+        lua_getfield(L, index, stage_fields[i]);
+        take_function(L, made, (enum tg_stage)i);
+    }
+    return made;
+}
+
+void tg_lua_interceptors_free(struct tg_lua *lua, struct tg_lua_interceptor *list)
+{
+    lua_State *L = tg_lua_main(lua);
+    while (list) {
+        struct tg_lua_interceptor *next = list->next;
+        for (int i = 0; i < TG_LUA_STAGES; i++)
+            luaL_unref(L, LUA_REGISTRYINDEX, list->fn[i]);
+        tg_free(list->name);
+        tg_free(list);
+        list = next;
+    }
+}

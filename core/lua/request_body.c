@@ -1,0 +1,147 @@
+/* request_body.c - request.body:read(), :chunks() and :all(). */
+#include "lua/request_body.h"
+
+#include <lauxlib.h>
+
+#include "lua/call.h"
+#include "lua/failure.h"
+
+/* The userdata holds nothing; its user value is the request. */
+static struct tg_call *check(lua_State *L)
+{
+    luaL_checkudata(L, 1, TG_REQUEST_BODY_TYPE);
+    lua_getiuservalue(L, 1, 1);
+    struct tg_call *call = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (!call->exchange)
+        luaL_error(L, "the exchange is over");
+    return call;
+}
+
+static void on_body(void *arg)
+{
+    tg_task_wake(arg);
+}
+
+static void stop_waiting(void *arg)
+{
+    tg_conn_body_wait(arg, NULL, NULL);
+}
+
+static int read_on(lua_State *L);
+
+static int read_resumed(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    return read_on(L);
+}
+
+static int read_on(lua_State *L)
+{
+    const struct tg_call *call = check(L);
+    struct tg_conn *conn = call->exchange->conn;
+    struct tg_slice data;
+    switch (tg_conn_body_peek(conn, &data)) {
+    case TG_BODY_DATA:
+        lua_pushlstring(L, data.p, data.len);
+        tg_conn_body_consume(conn, data.len);
+        return 1;
+    case TG_BODY_END:
+        lua_pushnil(L);
+        return 1;
+    case TG_BODY_BROKEN:
+        return tg_failure_raise_status(L, 400, "the request's body is badly framed");
+    case TG_BODY_TOO_LARGE:
+        return tg_failure_raise_status(L, 413, "the request's body is larger than limits.body_bytes");
+    case TG_BODY_WAIT:
+        break;
+    }
+    struct tg_task_wait wait = {stop_waiting, conn};
+    struct tg_task *task = tg_task_check(L);
+    tg_conn_body_wait(conn, on_body, task);
+    return tg_task_wait(L, &wait, read_resumed);
+}
+
+int tg_request_body_read(lua_State *L)
+{
+    lua_settop(L, 1);
+    return read_on(L);
+}
+
+/* for chunk in request.body:chunks() do */
+static int l_chunks(lua_State *L)
+{
+    check(L);
+    lua_pushcfunction(L, tg_request_body_read);
+    lua_pushvalue(L, 1);
+    return 2;
+}
+
+/* --- :all() ----------------------------------------------------------------------------------- */
+
+/* Stack: body, list of chunks, their number, bytes so far. */
+static int all_go_on(lua_State *L, int status, lua_KContext context)
+{
+    uint64_t most = check(L)->exchange->engine->limits->body_buffer;
+    bool has_result = status == LUA_YIELD || context;
+    for (;;) {
+        if (has_result) {
+            if (lua_isnil(L, -1))
+                break;
+            lua_Integer count = lua_tointeger(L, 3) + 1;
+            lua_Integer bytes = lua_tointeger(L, 4) + (lua_Integer)lua_rawlen(L, -1);
+            if (most && (uint64_t)bytes > most)
+                return tg_failure_raise_status(
+                    L, 413, "the request's body is larger than limits.body_buffer");
+            lua_rawseti(L, 2, count);
+            lua_pushinteger(L, count);
+            lua_replace(L, 3);
+            lua_pushinteger(L, bytes);
+            lua_replace(L, 4);
+        }
+        lua_pushcfunction(L, tg_request_body_read);
+        lua_pushvalue(L, 1);
+        lua_callk(L, 1, 1, 1, all_go_on);
+        has_result = true;
+    }
+    lua_Integer count = lua_tointeger(L, 3);
+    luaL_Buffer buffer;
+    luaL_buffinit(L, &buffer);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, 2, i);
+        luaL_addvalue(&buffer);
+    }
+    luaL_pushresult(&buffer);
+    return 1;
+}
+
+static int l_all(lua_State *L)
+{
+    check(L);
+    lua_settop(L, 1);
+    lua_newtable(L);
+    lua_pushinteger(L, 0);
+    lua_pushinteger(L, 0);
+    return all_go_on(L, LUA_OK, 0);
+}
+
+/* --- The type --------------------------------------------------------------------------------- */
+
+void tg_request_body_push(lua_State *L, const struct tg_call *call)
+{
+    lua_newuserdatauv(L, 0, 1);
+    tg_call_push_request(L, call);
+    lua_setiuservalue(L, -2, 1);
+    luaL_setmetatable(L, TG_REQUEST_BODY_TYPE);
+}
+
+void tg_request_body_open(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"read", tg_request_body_read}, {"chunks", l_chunks}, {"all", l_all}, {NULL, NULL}};
+    luaL_newmetatable(L, TG_REQUEST_BODY_TYPE);
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}

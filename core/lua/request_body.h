@@ -1,0 +1,17 @@
+/* request_body.h - request.body: a stream of the client's bytes. */
+#ifndef TG_LUA_REQUEST_BODY_H
+#define TG_LUA_REQUEST_BODY_H
+
+#include <lua.h>
+
+#define TG_REQUEST_BODY_TYPE "tidegate.RequestBody"
+
+struct tg_call;
+
+void tg_request_body_open(lua_State *L);                              /* once per state */
+void tg_request_body_push(lua_State *L, const struct tg_call *call);
+
+/* The next chunk as a string, or nil at the end, like request.body:read(): for lua_callk(). */
+int tg_request_body_read(lua_State *L);
+
+#endif

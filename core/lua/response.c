@@ -1,0 +1,214 @@
+/* response.c - response tables: { status = 200, headers = { … }, body = … }. */
+#include "lua/response.h"
+
+#include <string.h>
+
+#include <lauxlib.h>
+
+#include "lua/call.h"
+
+/* --- Is it one? ------------------------------------------------------------------------------- */
+
+/* The status of the response table at index, or -1. */
+static int status_of(lua_State *L, int index)
+{
+    int status = -1;
+    int type = lua_getfield(L, index, "status");
+    if (type == LUA_TNIL) {
+        if (lua_getfield(L, index, "body") != LUA_TNIL)
+            status = 200;
+        lua_pop(L, 1);
+    } else if (lua_isinteger(L, -1)) {
+        lua_Integer n = lua_tointeger(L, -1);
+        status = n >= 200 && n <= 999 ? (int)n : -1;
+    }
+    lua_pop(L, 1);
+    return status;
+}
+
+static void check_shape(lua_State *L, int index)
+{
+    if (!lua_istable(L, index))
+        luaL_error(L, "a response is a table, this is a %s", luaL_typename(L, index));
+    if (status_of(L, index) >= 0)
+        return;
+    lua_getfield(L, index, "status");
+    if (lua_isnil(L, -1))
+        luaL_error(L, "a response has a status or a body, this has neither");
+    luaL_error(L, "the status of a response is an integer in 200..999, this is %s",
+               luaL_tolstring(L, -1, NULL));
+}
+
+void tg_response_check(lua_State *L, struct tg_call *call)
+{
+    struct tg_exchange *x = call->exchange;
+    tg_call_push_context(L, call);
+    lua_getfield(L, -1, "response");
+    if (lua_isnil(L, -1)) {
+        x->responded = TG_RESPONDED_NOT;
+    } else {
+        x->responded = TG_RESPONDED_NOT; /* until it is seen to be one */
+        check_shape(L, lua_gettop(L));
+        x->responded = TG_RESPONDED_SCRIPT;
+    }
+    lua_pop(L, 2);
+}
+
+/* --- From C ----------------------------------------------------------------------------------- */
+
+static void show_fields(lua_State *L, struct tg_slice fields)
+{
+    const char *at = fields.p;
+    const char *end = fields.p + fields.len;
+    lua_newtable(L);
+    while (at < end) {
+        const char *colon = memchr(at, ':', (size_t)(end - at));
+        const char *line_end = memchr(at, '\r', (size_t)(end - at));
+        if (!colon || !line_end || colon > line_end)
+            return;
+        lua_pushlstring(L, at, (size_t)(colon - at));
+        lua_pushlstring(L, colon + 2, (size_t)(line_end - colon - 2));
+        lua_rawset(L, -3);
+        at = line_end + 2;
+    }
+}
+
+void tg_response_show_plain(lua_State *L, struct tg_call *call)
+{
+    const struct tg_exchange *x = call->exchange;
+    tg_call_push_context(L, call);
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, x->head.status);
+    lua_setfield(L, -2, "status");
+    show_fields(L, tg_buf_slice(&x->fields));
+    lua_setfield(L, -2, "headers");
+    if (x->plain.len) {
+        lua_pushlstring(L, x->plain.p, x->plain.len);
+        lua_setfield(L, -2, "body");
+    }
+    lua_setfield(L, -2, "response");
+    lua_pop(L, 1);
+}
+
+/* --- To the head ------------------------------------------------------------------------------ */
+
+static struct tg_slice slice_at(lua_State *L, int index)
+{
+    struct tg_slice slice;
+    slice.p = lua_tolstring(L, index, &slice.len);
+    return slice;
+}
+
+static void add_field(lua_State *L, struct tg_exchange *x, struct tg_slice name,
+                      struct tg_slice value)
+{
+    switch (tg_exchange_add_field(x, name, value)) {
+    case TG_OK:
+        return;
+    case TG_EINVAL:
+        if (!tg_is_token(name.p, name.len))
+            luaL_error(L, "a header's name is no token: %s", name.p);
+        luaL_error(L, "the value of header %s holds a line break or another control character",
+                   name.p);
+        return;
+    case TG_ELIMIT:
+        luaL_error(L, "the headers of a response have at most %d bytes", TG_RESPONSE_FIELDS_MAX);
+        return;
+    default:
+        luaL_error(L, "not enough memory");
+    }
+}
+
+static uint64_t parse_length(lua_State *L, struct tg_slice value)
+{
+    uint64_t length = 0;
+    if (!value.len || value.len > 18 || strspn(value.p, "0123456789") != value.len)
+        luaL_error(L, "Content-Length is a decimal number, this is %s", value.p);
+    for (size_t i = 0; i < value.len; i++)
+        length = length * 10 + (uint64_t)(value.p[i] - '0');
+    return length;
+}
+
+static bool is(struct tg_slice name, const char *other)
+{
+    return tg_slice_equal_nocase(name, (struct tg_slice){other, strlen(other)});
+}
+
+/* Framing is ours: fields that speak of it are read, not sent.  False for those. */
+static bool is_to_send(lua_State *L, struct tg_exchange *x, struct tg_slice name,
+                       struct tg_slice value, struct tg_response_info *info)
+{
+    if (is(name, "content-length")) {
+        info->length = parse_length(L, value);
+        return false;
+    }
+    if (is(name, "connection")) {
+        x->head.close = x->head.close || is(value, "close");
+        return is(value, "upgrade");
+    }
+    if (is(name, "transfer-encoding"))
+        luaL_error(L, "a response's framing is not the script's: Transfer-Encoding");
+    if (is(name, "content-type") && !info->content_type) {
+        info->content_type = value.p;
+        info->content_type_len = value.len;
+    }
+    if (is(name, "date"))
+        x->head.has_date = true;
+    return true;
+}
+
+/* The value on top is a field's: a string or a number.  Numbers are converted in place. */
+static void take_value(lua_State *L, struct tg_exchange *x, struct tg_slice name,
+                       struct tg_response_info *info)
+{
+    int type = lua_type(L, -1);
+    if (type != LUA_TSTRING && type != LUA_TNUMBER)
+        luaL_error(L, "the value of header %s is a %s, expected a string or a number", name.p,
+                   luaL_typename(L, -1));
+    struct tg_slice value = slice_at(L, -1);
+    if (is_to_send(L, x, name, value, info))
+        add_field(L, x, name, value);
+}
+
+static void take_list(lua_State *L, struct tg_exchange *x, struct tg_slice name,
+                      struct tg_response_info *info)
+{
+    lua_Integer count = luaL_len(L, -1);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_geti(L, -1, i);
+        take_value(L, x, name, info);
+        lua_pop(L, 1);
+    }
+}
+
+static void take_headers(lua_State *L, struct tg_exchange *x, struct tg_response_info *info)
+{
+    int headers = lua_gettop(L);
+    lua_pushnil(L);
+    while (lua_next(L, headers)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "a header's name is a string, this is a %s", luaL_typename(L, -2));
+        struct tg_slice name = slice_at(L, -2);
+        if (lua_istable(L, -1))
+            take_list(L, x, name, info);
+        else
+            take_value(L, x, name, info);
+        lua_pop(L, 1);
+    }
+}
+
+void tg_response_take(lua_State *L, struct tg_exchange *x, int index,
+                      struct tg_response_info *info)
+{
+    index = lua_absindex(L, index);
+    check_shape(L, index);
+    *info = (struct tg_response_info){NULL, 0, TG_LENGTH_UNKNOWN};
+    tg_buf_clear(&x->fields);
+    x->head = (struct tg_response_head){.status = status_of(L, index)};
+    int type = lua_getfield(L, index, "headers");
+    if (type == LUA_TTABLE)
+        take_headers(L, x, info);
+    else if (type != LUA_TNIL)
+        luaL_error(L, "the headers of a response are a table, these are a %s", luaL_typename(L, -1));
+    lua_pop(L, 1);
+}

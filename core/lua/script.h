@@ -1,0 +1,52 @@
+/* script.h - one loaded script on one worker: its routes, and what the engine calls of it. */
+#ifndef TG_LUA_SCRIPT_H
+#define TG_LUA_SCRIPT_H
+
+#include <stddef.h>
+
+#include "engine/exchange.h"
+#include "lua/state.h"
+#include "util/buf.h"
+#include "util/limits.h"
+
+struct event_base;
+struct tg_lua_script;
+
+struct tg_lua_script_options {
+    const char *path; /* of the script, or its name in messages */
+    const char *text; /* its text; NULL: the file at path */
+    struct event_base *base;
+    const struct tg_log *log;
+    struct tg_limits *limits; /* read for the state's memory; the script's own are written to it */
+    void (*suspended)(void *arg); /* as in tg_lua_options */
+    void *suspended_arg;
+    int (*setup)(lua_State *L, void *arg); /* the host's; may be NULL */
+    void *setup_arg;
+};
+
+/* Loads and checks the script.  On TG_EINVAL *problems has every problem, a line each; on TG_ENOMEM
+ * it may be empty. *out is then NULL. */
+enum tg_status tg_lua_script_new(struct tg_lua_script **out,
+                                 const struct tg_lua_script_options *options,
+                                 struct tg_buf *problems);
+
+/* Its exchanges are over by now.  NULL is fine. */
+void tg_lua_script_free(struct tg_lua_script *script);
+
+const struct tg_script *tg_lua_script_engine(const struct tg_lua_script *script);
+
+/* What the service table says; NULL past the last address. */
+const char *tg_lua_script_listen(const struct tg_lua_script *script, size_t n);
+
+struct tg_lua_route {
+    const char *method; /* "" for any */
+    const char *host;
+    const char *path;
+    struct tg_chain chain;
+};
+/* The nth route in the script's order; NULL past the last. */
+const struct tg_lua_route *tg_lua_script_route(const struct tg_lua_script *script, size_t n);
+
+struct tg_lua *tg_lua_script_state(const struct tg_lua_script *script);
+
+#endif

@@ -1,0 +1,66 @@
+--- tidegate: what a script gets from `require "tidegate"`.
+
+local core = require("tidegate.core")
+local routes = require("tidegate.routes")
+local service = require("tidegate.service")
+
+---@class tidegate
+local tg = {}
+
+-- What C provides: tg.file, tg.seq, tg.generate, tg.json, tg.sleep, tg.wait, tg.now, tg.log, tg.closed.
+for name, value in pairs(core) do
+  tg[name] = value
+end
+
+--- A response. Without a status it is 200.
+---@param body any
+---@param status? integer
+---@param headers? table<string, string|number|string[]>
+---@return tidegate.Response
+function tg.response(body, status, headers)
+  return { status = status or 200, headers = headers, body = body }
+end
+
+--- Sends the client elsewhere.
+---@param url string goes into Location as it is: percent-encode what needs it
+---@param status? integer 301, 302, 303 (the default), 307 or 308
+---@return tidegate.Response
+function tg.redirect(url, status)
+  return { status = status or 303, headers = { Location = url } }
+end
+
+---@type tidegate.Description?
+local loaded
+
+--- The path of a named route of the script that is loaded, with its parameters percent-encoded. What
+--- is no parameter of the route goes to the query.
+---@param name string
+---@param params? table<string, string|number|(string|number)[]>
+---@return string path
+function tg.url_for(name, params)
+  if not loaded then
+    error("tg.url_for: the routes are known once the script has loaded", 2)
+  end
+  return routes.url_for(loaded, name, params)
+end
+
+--- An interceptor that asks for the exchange's line in the access log. The gateway writes that line
+--- itself when the exchange has ended, however it did, and writes it by default: the interceptor
+--- says so in a script, and adds nothing to it.
+---@return tidegate.Interceptor
+function tg.access_log()
+  return { name = "access_log", enter = function() end }
+end
+
+--- For the gateway: checks what the script returned and keeps its routes.
+---@param value any
+---@param known { limits: string[] }
+---@return tidegate.Description? description
+---@return string[]? problems
+function tg._load(value, known)
+  local description, problems = service.check(value, known)
+  loaded = description
+  return description, problems
+end
+
+return tg
