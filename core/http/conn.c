@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -22,6 +21,9 @@
 #include "util/mem.h"
 
 static const struct timeval at_once = {0, 0};
+
+static void on_closed(evutil_socket_t fd, short what, void *arg);
+static void watch(struct tg_conn *conn, short what);
 
 void tg_conn_wake(struct tg_conn *conn)
 {
@@ -134,17 +136,16 @@ static void withhold(struct tg_conn *conn)
 /* Gives back to the input what is behind the head; evhttp leaves it alone while we answer. */
 static void inject(struct tg_conn *conn)
 {
-    char head[64];
+    char head[] = "GET /00000000.00000000 HTTP/1.1\r\n\r\n";
     struct evbuffer *in = tg_conn_input(conn);
-    int len = snprintf(head, sizeof head, "GET /%x.%x HTTP/1.1\r\n\r\n", conn->handle.index,
-                       conn->handle.generation);
+    tg_handle_print(conn->handle, head + 4);
     conn->busy = true;
     if (conn->raw) {
         evbuffer_prepend_buffer(in, conn->raw);
         evbuffer_free(conn->raw); /* an idle or waiting connection has no use for it */
         conn->raw = NULL;
     }
-    evbuffer_prepend(in, head, (size_t)len);
+    evbuffer_prepend(in, head, sizeof head - 1);
     conn->busy = false;
     conn->scanned = 0;
     conn->state = TG_CONN_INJECTED;
@@ -282,6 +283,8 @@ void tg_conn_update_reading(struct tg_conn *conn)
     bool reads = bufferevent_get_enabled(conn->bev) & EV_READ;
     if (conn->state == TG_CONN_EXCHANGE && !conn->held)
         return; /* evhttp's own read callback would take what comes for a fault of its own */
+    if (conn->watching)
+        watch(conn, room ? EV_READ | EV_CLOSED : EV_CLOSED);
     if (room && !reads && !conn->peer_closed)
         bufferevent_enable(conn->bev, EV_READ);
     else if (!room && reads)
@@ -389,12 +392,31 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     tg_conn_destroy(conn, what & BEV_EVENT_TIMEOUT ? TG_GONE_TIMEOUT : TG_GONE_CLIENT);
 }
 
-/* EPOLLRDHUP: seen while nothing is read, too.  Once: it would go on firing. */
+/* Watches for EPOLLRDHUP, seen while nothing is read, too.  While bytes may come it watches for them
+ * as well, and leaves them to the bufferevent: evhttp takes its own interest in reading away and
+ * back with every request, which then costs no call of epoll_ctl. */
+static void watch(struct tg_conn *conn, short what)
+{
+    struct event_base *base = tg_server_options(conn->server)->base;
+    if (conn->watching == what)
+        return;
+    if (conn->watching)
+        event_del(&conn->closed);
+    conn->watching = what;
+    if (!what)
+        return;
+    event_assign(&conn->closed, base, bufferevent_getfd(conn->bev), what | EV_PERSIST, on_closed,
+                 conn);
+    event_add(&conn->closed, NULL);
+}
+
 static void on_closed(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
-    (void)what;
     struct tg_conn *conn = arg;
+    if (!(what & EV_CLOSED))
+        return;
+    watch(conn, 0); /* it would go on firing */
     if (conn->state == TG_CONN_EXCHANGE && !conn->finishing)
         tg_conn_destroy(conn, TG_GONE_CLIENT);
     else if (conn->state == TG_CONN_EXCHANGE || conn->state == TG_CONN_INJECTED)
@@ -410,13 +432,6 @@ static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info,
     size_t len = evbuffer_get_length(out);
     if ((conn->drain_fn && len <= conn->drain_mark) || (len == 0 && (conn->finishing || conn->file)))
         tg_conn_wake(conn);
-}
-
-static void watch_for_end(struct tg_conn *conn)
-{
-    struct event_base *base = tg_server_options(conn->server)->base;
-    event_assign(&conn->closed, base, bufferevent_getfd(conn->bev), EV_CLOSED, on_closed, conn);
-    event_add(&conn->closed, NULL);
 }
 
 static void call_drained(struct tg_conn *conn)
@@ -440,7 +455,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
             free_conn(conn);
             return;
         }
-        watch_for_end(conn);
+        watch(conn, EV_READ | EV_CLOSED);
     }
     if (conn->broken) {
         tg_conn_destroy(conn, TG_GONE_CLIENT);
@@ -491,7 +506,7 @@ void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req)
     struct tg_handle handle = conn->handle;
 
     if (!conn->evcon && learn_evcon(conn))
-        watch_for_end(conn);
+        watch(conn, EV_READ | EV_CLOSED);
     conn->req = req;
     conn->state = TG_CONN_EXCHANGE;
     conn->why = TG_GONE_CLIENT;

@@ -63,7 +63,8 @@ struct tg_conn {
 
     struct tg_deadline deadline;
     struct event wake;   /* zero timeouts: what is to be done from the loop */
-    struct event closed; /* EV_CLOSED */
+    struct event closed; /* EV_CLOSED, and mostly EV_READ */
+    short watching;      /* what it is pending for; 0: it is not */
 
     struct evbuffer *raw; /* withheld from evhttp: a part of a head, or pipelined bytes; or NULL */
     size_t scanned;

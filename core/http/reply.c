@@ -136,16 +136,24 @@ static char *append(char *at, const char *bytes, size_t len)
 
 #define APPEND(at, literal) append((at), (literal), sizeof(literal) - 1)
 
+static char *append_number(char *at, uint64_t n)
+{
+    char digits[20];
+    size_t i = sizeof digits;
+    do {
+        digits[--i] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    return append(at, digits + i, sizeof digits - i);
+}
+
 static char *append_framing(char *at, const struct tg_conn *conn,
                             const struct tg_response_head *head)
 {
-    char number[24];
     bool silent = head->status == 204 || head->status == 304; /* RFC 9110, 8.6 */
     if (head->length != TG_LENGTH_UNKNOWN && !silent) {
         at = APPEND(at, "Content-Length: ");
-        at = append(at, number,
-                    (size_t)snprintf(number, sizeof number, "%llu",
-                                     (unsigned long long)head->length));
+        at = append_number(at, head->length);
         at = APPEND(at, "\r\n");
     } else if (!silent && conn->head.minor) {
         at = APPEND(at, "Transfer-Encoding: chunked\r\n");
@@ -171,7 +179,9 @@ static enum tg_status commit(void *sink, const struct tg_response_head *head)
     if (head->close || reply->framing == TG_REPLY_CLOSE || tg_server_stopping(conn->server) ||
         conn->expect)
         conn->close = true;
-    at += snprintf(at, 16, "HTTP/1.1 %03d ", head->status);
+    at = APPEND(at, "HTTP/1.1 ");
+    at = append_number(at, (uint64_t)head->status);
+    at = APPEND(at, " ");
     at = append(at, reason, strlen(reason));
     at = APPEND(at, "\r\n");
     struct tg_slice date = tg_server_date(conn->server);

@@ -210,7 +210,7 @@ static struct tg_conn *find_conn(struct tg_server *server, struct evhttp_request
 {
     struct tg_handle handle;
     const char *target = evhttp_request_get_uri(req);
-    if (!target || sscanf(target, "/%x.%x", &handle.index, &handle.generation) != 2)
+    if (!target || !tg_handle_parse(target, &handle))
         return NULL;
     struct tg_conn *conn = tg_slots_find(&server->slots, handle);
     if (!conn || conn->state != TG_CONN_INJECTED)

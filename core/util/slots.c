@@ -65,3 +65,39 @@ void tg_slots_remove(struct tg_slots *slots, struct tg_handle handle)
     slot->next = slots->free;
     slots->free = handle.index + 1;
 }
+
+static void print_hex(uint32_t n, char out[8])
+{
+    for (int i = 7; i >= 0; i--, n >>= 4)
+        out[i] = "0123456789abcdef"[n & 15];
+}
+
+static bool parse_hex(const char *text, uint32_t *out)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < 8; i++) {
+        char c = text[i];
+        if (c >= '0' && c <= '9')
+            n = n << 4 | (uint32_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            n = n << 4 | (uint32_t)(c - 'a' + 10);
+        else
+            return false; /* the NUL of a short text, too */
+    }
+    *out = n;
+    return true;
+}
+
+void tg_handle_print(struct tg_handle handle, char out[TG_HANDLE_TEXT])
+{
+    out[0] = '/';
+    print_hex(handle.index, out + 1);
+    out[9] = '.';
+    print_hex(handle.generation, out + 10);
+}
+
+bool tg_handle_parse(const char *text, struct tg_handle *out)
+{
+    return text[0] == '/' && parse_hex(text + 1, &out->index) && text[9] == '.' &&
+           parse_hex(text + 10, &out->generation) && text[TG_HANDLE_TEXT] == '\0';
+}
