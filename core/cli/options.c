@@ -1,0 +1,289 @@
+/* options.c - reads the command line; what it does not know it answers with the nearest it does. */
+#include "cli/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORKERS_MAX = 1024, WORD_MAX = 32 };
+
+const char cli_usage[] =
+    "usage: tidegate run SCRIPT [OPTION...]   serve what the script returns\n"
+    "       tidegate check SCRIPT             load it and report every problem\n"
+    "       tidegate routes SCRIPT            list its routes\n"
+    "       tidegate version\n"
+    "       tidegate help\n"
+    "\n"
+    "Options of run:\n"
+    "  --listen ADDR    HOST:PORT, [V6]:PORT or unix:/PATH; port 0 takes a free one; may be "
+    "repeated;\n"
+    "                   replaces what the script says (127.0.0.1:8080 where neither says)\n"
+    "  --workers N      event loops, each in a thread of its own\n"
+    "  --dev            show unhandled errors to the client\n"
+    "  --quiet          no access log\n"
+    "  --pidfile FILE   holds the process's number while it serves\n"
+    "\n"
+    "A first SIGINT or SIGTERM lets what is in flight finish, a second ends it at once.\n"
+    "Exit codes: 0 fine, 1 the script, 2 usage, 3 the system.\n";
+
+static bool refuse(const char *what, const char *why)
+{
+    fprintf(stderr, "tidegate: %s: %s\n", what, why);
+    return false;
+}
+
+/* --- Values ----------------------------------------------------------------------------------- */
+
+static bool set_dev(struct cli_options *options, const char *value)
+{
+    (void)value;
+    options->dev = true;
+    return true;
+}
+
+static bool set_quiet(struct cli_options *options, const char *value)
+{
+    (void)value;
+    options->quiet = true;
+    return true;
+}
+
+static bool set_pidfile(struct cli_options *options, const char *value)
+{
+    options->pidfile = value;
+    return true;
+}
+
+/* A whole number in decimal digits from least to most, else -1. */
+static long number(const char *text, long least, long most)
+{
+    char *end;
+    if (*text < '0' || *text > '9' || strlen(text) > 9)
+        return -1;
+    long n = strtol(text, &end, 10);
+    return *end || n < least || n > most ? -1 : n;
+}
+
+static bool set_workers(struct cli_options *options, const char *value)
+{
+    long n = number(value, 1, WORKERS_MAX);
+    if (n < 0) {
+        fprintf(stderr, "tidegate: --workers: %s is not a number from 1 to %d\n", value,
+                WORKERS_MAX);
+        return false;
+    }
+    options->workers = (unsigned)n;
+    return true;
+}
+
+/* Whether it has an address's shape.  What it names is for the system to say. */
+static bool is_address(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    if (strncmp(text, "unix:", 5) == 0)
+        return text[5] != '\0';
+    return colon && colon != text && number(colon + 1, 0, 65535) >= 0;
+}
+
+static bool set_listen(struct cli_options *options, const char *value)
+{
+    if (!is_address(value)) {
+        fprintf(stderr, "tidegate: --listen: %s is not HOST:PORT, [V6]:PORT or unix:/PATH\n",
+                value);
+        return false;
+    }
+    options->listen[options->listen_count++] = value;
+    return true;
+}
+
+/* --- Words ------------------------------------------------------------------------------------ */
+
+static const struct command {
+    const char *name;
+    enum cli_command command;
+    bool script;
+} commands[] = {
+    {"run", CLI_RUN, true},          {"check", CLI_CHECK, true}, {"routes", CLI_ROUTES, true},
+    {"version", CLI_VERSION, false}, {"help", CLI_HELP, false},  {"--version", CLI_VERSION, false},
+    {"--help", CLI_HELP, false},     {"-h", CLI_HELP, false},
+};
+
+/* All of them are run's. */
+static const struct option {
+    const char *name;
+    bool (*set)(struct cli_options *options, const char *value);
+    bool has_value;
+} table[] = {
+    {"--listen", set_listen, true}, {"--workers", set_workers, true}, {"--dev", set_dev, false},
+    {"--quiet", set_quiet, false},  {"--pidfile", set_pidfile, true},
+};
+
+enum {
+    COMMANDS = sizeof commands / sizeof *commands,
+    OPTIONS = sizeof table / sizeof *table,
+};
+
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* How many letters to insert, drop or replace to make one of the other; a swap of two neighbours
+ * counts as one. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned rows[3][WORD_MAX + 1];
+    unsigned *before = rows[0];
+    unsigned *last = rows[1];
+    unsigned *row = rows[2];
+    size_t len = strlen(b);
+    if (strlen(a) > WORD_MAX || len > WORD_MAX)
+        return WORD_MAX;
+    for (unsigned j = 0; j <= len; j++)
+        last[j] = before[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        row[0] = (unsigned)i + 1;
+        for (size_t j = 0; j < len; j++) {
+            row[j + 1] = least(last[j] + (a[i] != b[j]), least(last[j + 1], row[j]) + 1);
+            if (i && j && a[i] == b[j - 1] && a[i - 1] == b[j])
+                row[j + 1] = least(row[j + 1], before[j - 1] + 1);
+        }
+        unsigned *spare = before;
+        before = last;
+        last = row;
+        row = spare;
+    }
+    return last[len];
+}
+
+struct nearest {
+    const char *word;
+    const char *known;
+    unsigned distance;
+};
+
+static void consider(struct nearest *nearest, const char *known)
+{
+    unsigned d = distance(nearest->word, known);
+    if (d < nearest->distance && d <= strlen(known) / 2) {
+        nearest->distance = d;
+        nearest->known = known;
+    }
+}
+
+static bool refuse_unknown(const struct nearest *nearest, const char *kind)
+{
+    if (nearest->known)
+        fprintf(stderr, "tidegate: %s: unknown %s; did you mean %s?\n", nearest->word, kind,
+                nearest->known);
+    else
+        fprintf(stderr, "tidegate: %s: unknown %s; `tidegate help` lists them\n", nearest->word,
+                kind);
+    return false;
+}
+
+static const struct command *find_command(const char *word)
+{
+    struct nearest nearest = {word, NULL, WORD_MAX};
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(word, commands[i].name) == 0)
+            return &commands[i];
+        consider(&nearest, commands[i].name);
+    }
+    refuse_unknown(&nearest, "command");
+    return NULL;
+}
+
+/* word is --name or --name=value; *value is what follows the =, or NULL. */
+static const struct option *find_option(char *word, const char **value)
+{
+    char *equals = strchr(word, '=');
+    struct nearest nearest = {word, NULL, WORD_MAX};
+    *value = equals ? equals + 1 : NULL;
+    if (equals)
+        *equals = '\0';
+    for (size_t i = 0; i < OPTIONS; i++) {
+        if (strcmp(word, table[i].name) == 0)
+            return &table[i];
+        consider(&nearest, table[i].name);
+    }
+    refuse_unknown(&nearest, "option");
+    return NULL;
+}
+
+/* Returns how many words it took, 0 after an error. */
+static int take_option(struct cli_options *options, char **words)
+{
+    const char *value;
+    const struct option *option = find_option(words[0], &value);
+    if (!option)
+        return 0;
+    if (!option->has_value && value)
+        return refuse(option->name, "takes no value");
+    int taken = option->has_value && !value ? 2 : 1;
+    if (taken == 2)
+        value = words[1];
+    if (option->has_value && (!value || !*value))
+        return refuse(option->name, "needs a value");
+    return option->set(options, value) ? taken : 0;
+}
+
+static bool take_word(struct cli_options *options, const struct command *command, const char *word)
+{
+    if (!command->script)
+        return refuse(word, "this command takes no arguments");
+    if (options->script)
+        return refuse(word, "a second script; there can be one");
+    options->script = word;
+    return true;
+}
+
+static bool parse_rest(struct cli_options *options, const struct command *command, char **words)
+{
+    bool only_words = false; /* after -- */
+    while (*words) {
+        char *word = *words;
+        if (only_words || word[0] != '-' || !word[1]) {
+            if (!take_word(options, command, word))
+                return false;
+            words++;
+        } else if (strcmp(word, "--") == 0) {
+            only_words = true;
+            words++;
+        } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+            options->command = CLI_HELP;
+            return true;
+        } else if (command->command != CLI_RUN) {
+            return refuse(word, "this command takes no options");
+        } else {
+            int taken = take_option(options, words);
+            if (!taken)
+                return false;
+            words += taken;
+        }
+    }
+    return !command->script || options->script || refuse(command->name, "needs a script");
+}
+
+bool cli_options_parse(struct cli_options *options, int argc, char **argv)
+{
+    *options = (struct cli_options){.command = CLI_HELP};
+    if (argc < 2) {
+        fputs(cli_usage, stderr);
+        return false;
+    }
+    options->listen = calloc((size_t)argc, sizeof *options->listen);
+    if (!options->listen)
+        return refuse("options", "not enough memory");
+    const struct command *command = find_command(argv[1]);
+    if (!command)
+        return false;
+    options->command = command->command;
+    return parse_rest(options, command, argv + 2);
+}
+
+void cli_options_fini(struct cli_options *options)
+{
+    free(options->listen);
+    options->listen = NULL;
+}

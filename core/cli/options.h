@@ -1,0 +1,28 @@
+/* options.h - what the command line says. */
+#ifndef TG_CLI_OPTIONS_H
+#define TG_CLI_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum cli_command { CLI_RUN, CLI_CHECK, CLI_ROUTES, CLI_VERSION, CLI_HELP };
+
+struct cli_options {
+    enum cli_command command;
+    const char *script;  /* for run, check and routes; strings are argv's */
+    const char **listen; /* freed by cli_options_fini() */
+    size_t listen_count;
+    const char *pidfile;
+    unsigned workers; /* 0: not said */
+    bool dev;
+    bool quiet;
+};
+
+/* False after it has said on stderr what is wrong: a usage error.  options is to be finished in both
+ * cases. */
+bool cli_options_parse(struct cli_options *options, int argc, char **argv);
+void cli_options_fini(struct cli_options *options);
+
+extern const char cli_usage[];
+
+#endif
