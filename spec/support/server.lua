@@ -11,11 +11,14 @@ local PATIENCE = SANITIZED and 20 or 10 -- seconds, for a start or a stop
 local Server = {}
 Server.__index = Server
 
-local server = { binary = os.getenv("TIDEGATE") or "build/tidegate", sanitized = SANITIZED }
-
 local function absolute(path)
   return path:sub(1, 1) == "/" and path or lfs.currentdir() .. "/" .. path
 end
+
+local server = {
+  binary = absolute(os.getenv("TIDEGATE") or "build/tidegate"),
+  sanitized = SANITIZED,
+}
 
 local function write(path, text)
   local file <close> = assert(io.open(path, "wb"))
@@ -66,7 +69,7 @@ end
 -- signal, and when the timeout has passed.
 function server.command(args, options)
   options = options or {}
-  local argv = { absolute(server.binary), table.unpack(args) }
+  local argv = { server.binary, table.unpack(args) }
   local process <close> = assert(harness.spawn(argv, {
     env = options.env, cwd = options.cwd, stdout = "pipe", stderr = "pipe",
   }))
@@ -83,7 +86,7 @@ function server.command(args, options)
 end
 
 local function arguments(self, options)
-  local argv = { absolute(server.binary), "run", self.script }
+  local argv = { server.binary, "run", self.script }
   local listen = options.listen or { "127.0.0.1:0" } -- {}: what the script says
   for _, address in ipairs(type(listen) == "table" and listen or { listen }) do
     argv[#argv + 1] = "--listen"
@@ -96,6 +99,7 @@ end
 local function fail(self, what)
   local log = self:log_text()
   self:discard()
+  if #log > 8192 then log = log:sub(1, 4096) .. "\n[…]\n" .. log:sub(-4096) end
   error(("%s; its stderr:\n%s"):format(what, log), 0)
 end
 
