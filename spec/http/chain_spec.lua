@@ -62,7 +62,7 @@ local function fail(what) return function() error(what, 0) end end
 local routes = {
   { "/order", get = { show, tracer("a"), tracer("b"), tracer("c"), fine } },
   { "/only-leave", get = { show, tracer("a"), tracer("b", { no_enter = true }), tracer("c"), fine } },
-  { "/enqueue", get = { show, tracer("a"), tracer("b", { on_enter = function(ctx) ctx:enqueue(x, y) end }), tracer("c") } },
+  { "/enqueue", get = { show, tracer("a"), tracer("b", { on_enter = function(ctx) ctx:enqueue(x, y) end }), tracer("c"), function() end } },
   { "/enqueue-bad", get = { show, tracer("a", { on_enter = function(ctx)
     local ok, why = pcall(ctx.enqueue, ctx, x, nil, y)
     local ok2 = pcall(ctx.enqueue, ctx, x, 42)
@@ -73,7 +73,7 @@ local routes = {
       note(inner, "f:" .. request.method)
       return { status = 200 }
     end, x)
-  end }) } },
+  end }), function() end } },
   { "/terminate", get = { show, tracer("a"), tracer("b", { on_enter = function(ctx) ctx:terminate() end }), tracer("c"), fine } },
   { "/terminate-when", get = { show, tracer("a", { on_enter = function(ctx)
     ctx:terminate_when(function(c) return c.stop end)

@@ -1,0 +1,98 @@
+/* bind_sequence.c - makes sequences; print.c runs them. */
+#include "lua/bind_sequence.h"
+
+#include <lauxlib.h>
+
+#define ARRAY_TYPE  "tidegate.json.Array"
+#define OBJECT_TYPE "tidegate.json.Object"
+
+/* tg.seq(iterator, state, control): what a generic for would run over. */
+static int l_seq(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_settop(L, 3);
+    lua_newuserdatauv(L, 0, 3);
+    for (int i = 1; i <= 3; i++) {
+        lua_pushvalue(L, i);
+        lua_setiuservalue(L, -2, i);
+    }
+    luaL_setmetatable(L, TG_SEQUENCE_TYPE);
+    return 1;
+}
+
+static int l_generate(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_newuserdatauv(L, 0, 1);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    luaL_setmetatable(L, TG_GENERATOR_TYPE);
+    return 1;
+}
+
+bool tg_is_sequence(lua_State *L, int index)
+{
+    return luaL_testudata(L, index, TG_SEQUENCE_TYPE) != NULL ||
+           luaL_testudata(L, index, TG_GENERATOR_TYPE) != NULL;
+}
+
+/* --- tg.json ------------------------------------------------------------------------------------ */
+
+static int mark(lua_State *L, const char *type)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (lua_getmetatable(L, 1))
+        return luaL_error(L, "the table has a metatable already");
+    lua_settop(L, 1);
+    luaL_setmetatable(L, type);
+    return 1;
+}
+
+static int l_array(lua_State *L)
+{
+    return mark(L, ARRAY_TYPE);
+}
+
+static int l_object(lua_State *L)
+{
+    return mark(L, OBJECT_TYPE);
+}
+
+enum tg_json_mark tg_json_mark(lua_State *L, int index)
+{
+    enum tg_json_mark found = TG_JSON_UNMARKED;
+    if (!lua_getmetatable(L, index))
+        return found;
+    luaL_getmetatable(L, ARRAY_TYPE);
+    luaL_getmetatable(L, OBJECT_TYPE);
+    if (lua_rawequal(L, -3, -2))
+        found = TG_JSON_ARRAY;
+    else if (lua_rawequal(L, -3, -1))
+        found = TG_JSON_OBJECT;
+    lua_pop(L, 3);
+    return found;
+}
+
+bool tg_json_is_null(lua_State *L, int index)
+{
+    return lua_islightuserdata(L, index) && lua_touserdata(L, index) == NULL;
+}
+
+void tg_sequence_open(lua_State *L)
+{
+    static const char *const types[] = {TG_SEQUENCE_TYPE, TG_GENERATOR_TYPE, ARRAY_TYPE,
+                                        OBJECT_TYPE};
+    static const luaL_Reg json[] = {{"array", l_array}, {"object", l_object}, {NULL, NULL}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        luaL_newmetatable(L, types[i]);
+        lua_pop(L, 1);
+    }
+    lua_pushcfunction(L, l_seq);
+    lua_setfield(L, -2, "seq");
+    lua_pushcfunction(L, l_generate);
+    lua_setfield(L, -2, "generate");
+    luaL_newlib(L, json);
+    lua_pushlightuserdata(L, NULL);
+    lua_setfield(L, -2, "null");
+    lua_setfield(L, -2, "json");
+}

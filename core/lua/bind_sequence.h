@@ -1,0 +1,24 @@
+/* bind_sequence.h - tg.seq, tg.generate and tg.json's marks: values that print as they come. */
+#ifndef TG_LUA_BIND_SEQUENCE_H
+#define TG_LUA_BIND_SEQUENCE_H
+
+#include <stdbool.h>
+
+#include <lua.h>
+
+#define TG_SEQUENCE_TYPE  "tidegate.Sequence"  /* user values: iterator, state, first control */
+#define TG_GENERATOR_TYPE "tidegate.Generator" /* user value: the function */
+
+void tg_sequence_open(lua_State *L); /* adds the functions to the table on top; once per state */
+
+bool tg_is_sequence(lua_State *L, int index); /* of either kind */
+
+enum tg_json_mark { TG_JSON_UNMARKED, TG_JSON_ARRAY, TG_JSON_OBJECT };
+
+/* What tg.json.array or tg.json.object has made of the table at index. */
+enum tg_json_mark tg_json_mark(lua_State *L, int index);
+
+/* Whether the value at index is tg.json.null. */
+bool tg_json_is_null(lua_State *L, int index);
+
+#endif

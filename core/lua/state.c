@@ -1,0 +1,253 @@
+/* state.c - Lua states with a memory limit, and the only calls of lua_pcall and lua_resume. */
+#include "lua/state.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "lua/bind_coroutine.h"
+#include "lua/embed.h"
+#include "lua/state_impl.h"
+#include "util/mem.h"
+
+enum { ERROR_MAX = 4096 };
+
+struct tg_lua {
+    lua_State *L;
+    struct tg_lua_options o;
+    size_t used;
+    struct tg_lua_tasks tasks;
+    void *user;
+    char error[ERROR_MAX];
+};
+
+/* --- Memory ----------------------------------------------------------------------------------- */
+
+static void *limited_alloc(void *ud, void *p, size_t osize, size_t nsize)
+{
+    struct tg_lua *lua = ud;
+    if (!p)
+        osize = 0; /* Lua passes the kind of object here, not a size */
+    if (nsize == 0) {
+        lua->used -= osize;
+        tg_free(p);
+        return NULL;
+    }
+    size_t max = lua->o.memory_max;
+    if (max && nsize > osize && (lua->used > max || nsize - osize > max - lua->used))
+        return NULL;
+    void *moved = tg_realloc(p, nsize);
+    if (moved)
+        lua->used = lua->used - osize + nsize;
+    else if (nsize <= osize)
+        return p; /* Lua counts on shrinking */
+    return moved;
+}
+
+size_t tg_lua_memory(const struct tg_lua *lua)
+{
+    return lua->used;
+}
+
+/* --- What a script must not do to its host ----------------------------------------------------- */
+
+/* __gc runs without any limit on what it does (hooks are off in it). */
+static int l_setmetatable(lua_State *L)
+{
+    int type = lua_type(L, 2);
+    luaL_argexpected(L, type == LUA_TNIL || type == LUA_TTABLE, 2, "nil or table");
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (type == LUA_TTABLE) {
+        lua_pushliteral(L, "__gc");
+        if (lua_rawget(L, 2) != LUA_TNIL)
+            return luaL_error(L, "__gc is not available: use <close> variables");
+        lua_pop(L, 1);
+    }
+    if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
+        return luaL_error(L, "cannot change a protected metatable");
+    lua_settop(L, 2);
+    lua_setmetatable(L, 1);
+    return 1;
+}
+
+static int l_exit(lua_State *L)
+{
+    return luaL_error(L, "os.exit is not available");
+}
+
+static void warn(void *ud, const char *message, int to_be_continued)
+{
+    const struct tg_lua *lua = ud;
+    (void)to_be_continued;
+    if (*message != '@') /* a control message */
+        tg_log(lua->o.log, TG_LOG_WARN, "lua: %s", message);
+}
+
+/* --- Opening ---------------------------------------------------------------------------------- */
+
+static int load_embedded(lua_State *L)
+{
+    const struct tg_embedded *module = lua_touserdata(L, lua_upvalueindex(1));
+    lua_pushfstring(L, "=%s", module->name);
+    if (luaL_loadbufferx(L, (const char *)module->source, module->len, lua_tostring(L, -1), "t") !=
+        LUA_OK)
+        return lua_error(L);
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static void preload(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (const struct tg_embedded *module = tg_embedded; module->name; module++) {
+        lua_pushlightuserdata(L, (void *)(uintptr_t)module);
+        lua_pushcclosure(L, load_embedded, 1);
+        lua_setfield(L, -2, module->name);
+    }
+    lua_pop(L, 1);
+}
+
+static int open_libraries(lua_State *L)
+{
+    struct tg_lua *lua = lua_touserdata(L, 1);
+    luaL_openlibs(L);
+    lua_pushcfunction(L, l_setmetatable);
+    lua_setglobal(L, "setmetatable");
+    lua_getglobal(L, "os");
+    lua_pushcfunction(L, l_exit);
+    lua_setfield(L, -2, "exit");
+    lua_pop(L, 1);
+    tg_coroutine_open(L);
+    preload(L);
+    tg_lua_tasks_open(L, &lua->tasks);
+    return 0;
+}
+
+struct tg_lua *tg_lua_new(const struct tg_lua_options *options)
+{
+    struct tg_lua *lua = tg_calloc(1, sizeof *lua);
+    if (!lua)
+        return NULL;
+    lua->o = *options;
+    lua->L = lua_newstate(limited_alloc, lua);
+    if (!lua->L) {
+        tg_free(lua);
+        return NULL;
+    }
+    *(struct tg_lua **)lua_getextraspace(lua->L) = lua;
+    lua_setwarnf(lua->L, warn, lua);
+    tg_lua_tasks_init(&lua->tasks, lua);
+    if (tg_lua_enter(lua, open_libraries, lua) == TG_LUA_DONE)
+        return lua;
+    tg_lua_free(lua);
+    return NULL;
+}
+
+void tg_lua_free(struct tg_lua *lua)
+{
+    if (!lua)
+        return;
+    tg_lua_tasks_fini(&lua->tasks);
+    lua->o.memory_max = 0;
+    lua_close(lua->L);
+    tg_free(lua);
+}
+
+/* --- The door --------------------------------------------------------------------------------- */
+
+static int add_traceback(lua_State *L)
+{
+    luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+    return 1;
+}
+
+enum tg_lua_result tg_lua_enter(struct tg_lua *lua, lua_CFunction fn, void *arg)
+{
+    lua_State *L = lua->L;
+    lua_pushcfunction(L, add_traceback); /* none of these three pushes allocates, */
+    lua_pushcfunction(L, fn);            /* so none can raise */
+    lua_pushlightuserdata(L, arg);
+    int status = lua_pcall(L, 1, 0, -3);
+    if (status != LUA_OK) {
+        const char *message = lua_tostring(L, -1);
+        snprintf(lua->error, sizeof lua->error, "%s", message ? message : "(no message)");
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    if (status == LUA_OK)
+        return TG_LUA_DONE;
+    return status == LUA_ERRMEM ? TG_LUA_NOMEM : TG_LUA_FAILED;
+}
+
+const char *tg_lua_error(const struct tg_lua *lua)
+{
+    return lua->error;
+}
+
+int tg_lua_resume(lua_State *co, lua_State *from, int nargs, int *nresults)
+{
+    return lua_resume(co, from, nargs, nresults);
+}
+
+int tg_lua_close_thread(lua_State *co, lua_State *from)
+{
+#if LUA_VERSION_RELEASE_NUM >= 50406
+    return lua_closethread(co, from);
+#else
+    (void)from;
+    return lua_resetthread(co);
+#endif
+}
+
+/* --- Finding one's way ------------------------------------------------------------------------ */
+
+struct tg_lua *tg_lua_of(lua_State *L)
+{
+    return *(struct tg_lua **)lua_getextraspace(L);
+}
+
+lua_State *tg_lua_main(struct tg_lua *lua)
+{
+    return lua->L;
+}
+
+const struct tg_log *tg_lua_log(const struct tg_lua *lua)
+{
+    return lua->o.log;
+}
+
+struct event_base *tg_lua_base(const struct tg_lua *lua)
+{
+    return lua->o.base;
+}
+
+void tg_lua_set_user(struct tg_lua *lua, void *user)
+{
+    lua->user = user;
+}
+
+void *tg_lua_user(const struct tg_lua *lua)
+{
+    return lua->user;
+}
+
+struct tg_lua_tasks *tg_lua_tasks(struct tg_lua *lua)
+{
+    return &lua->tasks;
+}
+
+struct tg_task *tg_lua_current(const struct tg_lua *lua)
+{
+    return lua->tasks.current;
+}
+
+void tg_lua_suspended(const struct tg_lua *lua)
+{
+    if (lua->o.suspended)
+        lua->o.suspended(lua->o.arg);
+}
