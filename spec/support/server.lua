@@ -96,9 +96,9 @@ local function arguments(self, options)
   return argv
 end
 
+-- An error with what it logged; the server stays, for the other specs that use it.
 local function fail(self, what)
   local log = self:log_text()
-  self:discard()
   if #log > 8192 then log = log:sub(1, 4096) .. "\n[…]\n" .. log:sub(-4096) end
   error(("%s; its stderr:\n%s"):format(what, log), 0)
 end
@@ -130,7 +130,12 @@ function server.start(options)
     env = options.env, cwd = options.cwd, stdout = "null", stderr = self.log_path,
   }))
   self.pid = self.process:pid()
-  await_listeners(self, type(options.listen) == "table" and #options.listen or 1)
+  local count = type(options.listen) == "table" and #options.listen or 1
+  local listens, problem = pcall(await_listeners, self, count)
+  if not listens then
+    self:discard()
+    error(problem, 0)
+  end
   return self
 end
 
@@ -216,12 +221,10 @@ end
 -- Its exit code, once it has ended by itself or as the spec made it.
 function Server:wait_exit(seconds)
   local exit, why, signal = self.process:wait(seconds or PATIENCE)
-  self.final_log = self:log_text()
-  local report = server.sanitizer_report(self.final_log)
-  if report then fail(self, "a sanitizer's report") end
-  if not exit then fail(self, ("did not end well: %s %s"):format(why, signal or "")) end
   self.exit = exit
   self:discard()
+  if server.sanitizer_report(self.final_log) then fail(self, "a sanitizer's report") end
+  if not exit then fail(self, ("did not end well: %s %s"):format(why, signal or "")) end
   return exit
 end
 
