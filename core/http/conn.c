@@ -37,27 +37,27 @@ void tg_conn_wake(struct tg_conn *conn)
 static void free_conn(struct tg_conn *conn)
 {
     const struct tg_conn_events *events = conn->events;
-    void *owner = conn->owner;
+    struct evbuffer *out = tg_conn_output(conn);
 
     tg_server_forget(conn->server, conn);
-    event_del(&conn->wake);
-    event_del(&conn->closed);
-    tg_deadline_fini(&conn->deadline);
+    conn->drain_fn = NULL;
+    conn->finishing = false;
     tg_file_send_free(conn);
+    /* What was lent to the output is given back now: the buffer itself dies some turns later. */
+    evbuffer_unfreeze(out, 1);
+    evbuffer_drain(out, evbuffer_get_length(out));
+    if (events)
+        events->gone(conn->owner, conn->why); /* it may still look at the request */
+
     /* A request that evhttp has let go of after an error is ours to free. */
     if (conn->req && !evhttp_request_get_connection(conn->req))
         evhttp_request_free(conn->req);
-    /* What was lent to the output is given back now: the buffer itself dies some turns later. */
-    struct evbuffer *out = tg_conn_output(conn);
-    evbuffer_unfreeze(out, 1);
-    evbuffer_drain(out, evbuffer_get_length(out));
-
+    event_del(&conn->wake);
+    event_del(&conn->closed);
+    tg_deadline_fini(&conn->deadline);
     if (conn->raw)
         evbuffer_free(conn->raw);
     tg_free(conn->reply.head);
-    enum tg_gone why = conn->why;
-    if (events)
-        events->gone(owner, why); /* it may still look at the request */
     tg_free(conn->block);
     tg_free(conn);
 }

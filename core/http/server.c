@@ -26,7 +26,8 @@ static const struct timeval accept_pause = {0, 100000}; /* when descriptors have
 static const struct timeval resume_rest = {3600, 0};
 
 struct listener {
-    struct evconnlistener *listener;
+    struct evconnlistener *listener; /* NULL once it is closed */
+    struct evhttp_bound_socket *bound;
     char *url;
     char *path; /* of a unix socket, to be removed; else NULL */
     uint16_t port;
@@ -105,6 +106,8 @@ static void set_accepting(struct tg_server *server, bool accepting)
 {
     server->accepting = accepting;
     for (size_t i = 0; i < server->listener_count; i++) {
+        if (!server->listeners[i].listener)
+            continue;
         if (accepting)
             evconnlistener_enable(server->listeners[i].listener);
         else
@@ -233,10 +236,11 @@ static void on_request(struct evhttp_request *req, void *arg)
 static struct listener *add_listener(struct tg_server *server, struct evconnlistener *l)
 {
     struct listener *added = &server->listeners[server->listener_count];
-    if (!evhttp_bind_listener(server->http, l))
+    struct evhttp_bound_socket *bound = evhttp_bind_listener(server->http, l);
+    if (!bound)
         return NULL;
     server->listener_count++;
-    *added = (struct listener){.listener = l};
+    *added = (struct listener){.listener = l, .bound = bound};
     evconnlistener_set_error_cb(l, on_accept_error);
     return added;
 }
@@ -426,13 +430,26 @@ struct tg_server *tg_server_new(const struct tg_server_options *options)
     return server;
 }
 
+static void close_listeners(struct tg_server *server)
+{
+    for (size_t i = 0; i < server->listener_count; i++) {
+        struct listener *l = &server->listeners[i];
+        if (!l->listener)
+            continue;
+        evhttp_del_accept_socket(server->http, l->bound); /* frees the listener, too */
+        l->listener = NULL;
+        if (l->path)
+            unlink(l->path);
+    }
+}
+
 void tg_server_stop(struct tg_server *server, void (*fn)(void *arg), void *arg)
 {
     struct tg_conn *conn = TAILQ_FIRST(&server->conns);
     server->stopping = true;
     server->on_idle = fn;
     server->on_idle_arg = arg;
-    set_accepting(server, false);
+    close_listeners(server); /* whoever connects now is refused, and may try elsewhere */
     while (conn) {
         struct tg_conn *next = TAILQ_NEXT(conn, link);
         tg_conn_close_idle(conn);
@@ -453,7 +470,7 @@ void tg_server_free(struct tg_server *server)
     if (server->http)
         evhttp_free(server->http); /* frees the listeners that are bound to it */
     for (size_t i = 0; i < server->listener_count; i++) {
-        if (server->listeners[i].path)
+        if (server->listeners[i].path && server->listeners[i].listener)
             unlink(server->listeners[i].path);
         tg_free(server->listeners[i].path);
         tg_free(server->listeners[i].url);

@@ -160,9 +160,19 @@ void tg_lua_free(struct tg_lua *lua)
 
 /* --- The door --------------------------------------------------------------------------------- */
 
+/* An error that was raised outside of any function of Lua's has no traceback worth a line: it is that
+ * of a file that does not load. */
 static int add_traceback(lua_State *L)
 {
-    luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+    lua_Debug ar;
+    const char *message = luaL_tolstring(L, 1, NULL);
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "S", &ar);
+        if (*ar.what == 'C')
+            continue;
+        luaL_traceback(L, L, message, 1);
+        break;
+    }
     return 1;
 }
 
