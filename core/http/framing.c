@@ -1,16 +1,18 @@
 /* framing.c - the grammar of bodies, a byte at a time outside the data and a run at a time in it. */
 #include "http/framing.h"
 
+#include "http/chars.h"
+
 enum place {
     DONE,
     BROKEN,
-    DATA,       /* by length, or of a chunk */
-    DATA_CR,    /* behind a chunk's data */
+    DATA,    /* by length, or of a chunk */
+    DATA_CR, /* behind a chunk's data */
     DATA_LF,
-    SIZE,       /* hex digits: line counts them */
-    EXTENSION,  /* behind ';': skipped */
+    SIZE,      /* hex digits: line counts them */
+    EXTENSION, /* behind ';': skipped */
     SIZE_LF,
-    TRAILER,    /* at a line's beginning */
+    TRAILER, /* at a line's beginning */
     NAME,
     VALUE,
     VALUE_LF,
@@ -42,20 +44,12 @@ enum tg_framing_state tg_framing_state(const struct tg_framing *framing)
     }
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int in_size(struct tg_framing *f, char c)
 {
-    int digit = hex(c);
-    if (digit >= 0) {
+    if (tg_char_is(c, TG_CHAR_HEX)) {
         if (++f->line > SIZE_DIGITS_MAX)
             return BROKEN;
+        int digit = tg_char_is(c, TG_CHAR_DIGIT) ? c - '0' : (c | 0x20) - 'a' + 10;
         f->left = f->left << 4 | (uint64_t)digit;
         return SIZE;
     }
@@ -64,19 +58,13 @@ static int in_size(struct tg_framing *f, char c)
     return c == '\r' ? SIZE_LF : c == ';' ? EXTENSION : BROKEN;
 }
 
-static bool is_text(char c)
-{
-    unsigned char u = (unsigned char)c;
-    return (u >= 0x20 && u != 0x7f) || u == '\t';
-}
-
 static int in_extension(struct tg_framing *f, char c)
 {
     if (++f->line > TG_CHUNK_LINE_MAX)
         return BROKEN;
     if (c == '\r')
         return SIZE_LF;
-    return is_text(c) ? EXTENSION : BROKEN;
+    return tg_char_is(c, TG_CHAR_VALUE) ? EXTENSION : BROKEN;
 }
 
 static int behind_size(struct tg_framing *f, char c)
@@ -96,15 +84,15 @@ static int in_trailers(struct tg_framing *f, char c)
     case TRAILER:
         if (c == '\r')
             return END_LF;
-        return tg_is_token(&c, 1) ? NAME : BROKEN;
+        return tg_char_is(c, TG_CHAR_TOKEN) ? NAME : BROKEN;
     case NAME:
         if (c == ':')
             return VALUE;
-        return tg_is_token(&c, 1) ? NAME : BROKEN;
+        return tg_char_is(c, TG_CHAR_TOKEN) ? NAME : BROKEN;
     case VALUE:
         if (c == '\r')
             return VALUE_LF;
-        return is_text(c) ? VALUE : BROKEN;
+        return tg_char_is(c, TG_CHAR_VALUE) ? VALUE : BROKEN;
     case VALUE_LF:
         return c == '\n' ? TRAILER : BROKEN;
     default: /* END_LF */

@@ -1,115 +1,83 @@
-/* head.c - request heads, in one pass over their bytes. */
+/* head.c - request heads: one pass, from character class to character class.
+ *
+ * Nothing here asks where the bytes end: a head ends in CRLFCRLF, and every run stops at a CR at the
+ * latest.
+ */
 #include "http/head.h"
 
-/* --- Classes of characters ---------------------------------------------------------------------- */
+#include <arpa/inet.h>
+
+#include "http/chars.h"
+#include "util/percent.h"
 
 enum {
-    TOKEN = 1,  /* RFC 9110, 5.6.2 */
-    VALUE = 2,  /* field-content, with SP, HTAB and obs-text */
-    TARGET = 4, /* visible ASCII but '#' */
-    HOST = 8,   /* of a reg-name or an IP literal, and ':' */
-    DIGIT = 16,
+    METHOD_MAX = 32,
+    LENGTH_DIGITS_MAX = 18, /* what 64 bits hold, and room to add to it */
+    VERSION_LEN = 8,
+    PORT_DIGITS_MAX = 5,
 };
 
+/* What was seen of the fields that may be there once. */
+enum { HOST = 1, LENGTH = 2, CODING = 4 };
 
-/* The classes of c; the compiler makes a table of it, below. */
-#define IS_ALPHA(c)  (((c) | 0x20) >= 'a' && ((c) | 0x20) <= 'z')
-#define IS_DIGIT(c)  ((c) >= '0' && (c) <= '9')
-#define IS_TOKEN(c)                                                                                \
-    (IS_ALPHA(c) || IS_DIGIT(c) || (c) == '!' || (c) == '#' || (c) == '$' || (c) == '%' ||         \
-     (c) == '&' || (c) == '\'' || (c) == '*' || (c) == '+' || (c) == '-' || (c) == '.' ||          \
-     (c) == '^' || (c) == '_' || (c) == '`' || (c) == '|' || (c) == '~')
-#define IS_VALUE(c)  (((c) >= 0x20 && (c) != 0x7f) || (c) == '\t')
-#define IS_TARGET(c) ((c) > 0x20 && (c) < 0x7f && (c) != '#')
-#define IS_HOST(c)                                                                                 \
-    (IS_ALPHA(c) || IS_DIGIT(c) || (c) == '-' || (c) == '.' || (c) == '_' || (c) == '~' ||         \
-     (c) == '%' || (c) == '!' || (c) == '$' || (c) == '&' || (c) == '\'' || (c) == '(' ||          \
-     (c) == ')' || (c) == '*' || (c) == '+' || (c) == ',' || (c) == ';' || (c) == '=')
-#define CLASS(c)                                                                                   \
-    (unsigned char)((IS_TOKEN(c) ? TOKEN : 0) | (IS_VALUE(c) ? VALUE : 0) |                        \
-                    (IS_TARGET(c) ? TARGET : 0) | (IS_HOST(c) ? HOST : 0) | (IS_DIGIT(c) ? DIGIT : 0))
-#define ROW(c)                                                                                     \
-    CLASS(c), CLASS((c) + 1), CLASS((c) + 2), CLASS((c) + 3), CLASS((c) + 4), CLASS((c) + 5),      \
-        CLASS((c) + 6), CLASS((c) + 7)
-#define ROWS(c) ROW(c), ROW((c) + 8), ROW((c) + 16), ROW((c) + 24)
-
-static const unsigned char classes[256] = {ROWS(0),   ROWS(32),  ROWS(64),  ROWS(96),
-                                           ROWS(128), ROWS(160), ROWS(192), ROWS(224)};
-
-static bool is(char c, int class)
-{
-    return classes[(unsigned char)c] & class;
-}
-
-static bool all(const char *bytes, size_t len, int class)
-{
-    for (size_t i = 0; i < len; i++)
-        if (!is(bytes[i], class))
-            return false;
-    return true;
-}
+struct parser {
+    const char *bytes;
+    const char *at;
+    const char *end;
+    struct tg_head *head;
+    unsigned seen;
+    struct tg_span host;
+};
 
 bool tg_is_token(const char *bytes, size_t len)
 {
-    return len > 0 && all(bytes, len, TOKEN);
+    for (size_t i = 0; i < len; i++)
+        if (!tg_char_is(bytes[i], TG_CHAR_TOKEN))
+            return false;
+    return len > 0;
 }
 
 bool tg_is_field_value(const char *bytes, size_t len)
 {
-    return all(bytes, len, VALUE);
+    for (size_t i = 0; i < len; i++)
+        if (!tg_char_is(bytes[i], TG_CHAR_VALUE))
+            return false;
+    return true;
 }
 
-/* --- Where a head ends -------------------------------------------------------------------------- */
+/* --- Where a head begins and ends --------------------------------------------------------------- */
 
 size_t tg_head_blank(const char *bytes, size_t len)
 {
     size_t n = 0;
-    while (n < 4 && n + 2 <= len && bytes[n] == '\r' && bytes[n + 1] == '\n')
+    while (n < 4 && len - n >= 2 && bytes[n] == '\r' && bytes[n + 1] == '\n')
         n += 2;
     return n;
 }
 
-/* From line end to line end.  *scanned is where the line begins that is not whole yet, so each byte
- * of a long line is looked at again only by memchr. */
 long tg_head_find_end(const char *bytes, size_t len, size_t *scanned)
 {
-    size_t line = *scanned;
-    while (line < len) {
-        const char *lf = memchr(bytes + line, '\n', len - line);
+    for (size_t at = *scanned; at < len;) {
+        const char *lf = memchr(bytes + at, '\n', len - at);
         if (!lf)
-            return 0;
-        size_t end = (size_t)(lf - bytes);
-        if (end == 0 || bytes[end - 1] != '\r')
+            break;
+        size_t i = (size_t)(lf - bytes);
+        if (i < 2 || bytes[i - 1] != '\r')
             return -1;
-        bool empty = end == line + 1;
-        line = end + 1;
-        if (empty && line > 2)
-            return (long)line;
-        *scanned = line;
+        if (bytes[i - 2] == '\n')
+            return (long)i + 1;
+        at = i + 1;
     }
+    /* A lone CR may turn out to be a blank line's: the caller then moves the beginning. */
+    *scanned = len > 1 ? len : 0;
     return 0;
 }
 
-/* --- The request line --------------------------------------------------------------------------- */
+/* --- Spans -------------------------------------------------------------------------------------- */
 
-enum { METHOD_MAX = 32 };
-
-struct parser {
-    const char *bytes;
-    size_t len;
-    struct tg_head *head;
-    struct tg_field *fields;
-    struct tg_span host;
-    struct tg_span authority; /* of an absolute-form target */
-    bool has_host;
-    bool absolute;
-    bool has_length;
-    bool has_coding;
-};
-
-static struct tg_span span(size_t from, size_t to)
+static struct tg_span span(const struct parser *p, const char *from, const char *to)
 {
-    return (struct tg_span){(uint32_t)from, (uint32_t)(to - from)};
+    return (struct tg_span){(uint32_t)(from - p->bytes), (uint32_t)(to - from)};
 }
 
 static struct tg_slice slice(const struct parser *p, struct tg_span s)
@@ -117,192 +85,223 @@ static struct tg_slice slice(const struct parser *p, struct tg_span s)
     return (struct tg_slice){p->bytes + s.at, s.len};
 }
 
-/* [userinfo is refused] host [ ":" port ], of a Host field or an absolute-form target. */
+static bool ends_line(const char *at)
+{
+    return at[0] == '\r' && at[1] == '\n';
+}
+
+/* --- Authorities -------------------------------------------------------------------------------- */
+
+/* Behind "[IPv6]", or NULL.  Neither zones nor the versions to come of RFC 3986 are for HTTP. */
+static const char *skip_literal(struct tg_slice s)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    const char *close = memchr(s.p, ']', s.len);
+    size_t len = close ? (size_t)(close - s.p) - 1 : sizeof text;
+    if (len >= sizeof text)
+        return NULL;
+    memcpy(text, s.p + 1, len);
+    text[len] = '\0';
+    return inet_pton(AF_INET6, text, &address) == 1 ? close + 1 : NULL;
+}
+
+/* Behind a name or an IPv4 address, or NULL when there is none. */
+static const char *skip_name(struct tg_slice s)
+{
+    size_t n = 0;
+    while (n < s.len && tg_char_is(s.p[n], TG_CHAR_HOST))
+        n++;
+    return n > 0 && tg_percent_valid(s.p, n) ? s.p + n : NULL;
+}
+
+static bool is_port(const char *p, const char *end)
+{
+    unsigned n = 0;
+    if (end - p > PORT_DIGITS_MAX)
+        return false;
+    for (; p < end; p++) {
+        if (!tg_char_is(*p, TG_CHAR_DIGIT))
+            return false;
+        n = n * 10 + (unsigned)(*p - '0');
+    }
+    return n <= UINT16_MAX;
+}
+
+/* host [":" port]; user information is refused, like all else with an '@' in it. */
 static bool is_authority(struct tg_slice s)
 {
-    size_t i = 0;
-    if (s.len && s.p[0] == '[') { /* an IP literal (RFC 3986, 3.2.2) */
-        for (i = 1; i < s.len && s.p[i] != ']'; i++)
-            if (!is(s.p[i], HOST) && s.p[i] != ':')
-                return false;
-        if (i == s.len || i == 1)
-            return false;
-        i++;
-    } else {
-        while (i < s.len && is(s.p[i], HOST))
-            i++;
-    }
-    if (i == s.len)
-        return true;
-    if (s.p[i] != ':' || s.len - i > 6)
-        return false;
-    return all(s.p + i + 1, s.len - i - 1, DIGIT);
+    const char *end = s.p + s.len;
+    const char *p = s.len && *s.p == '[' ? skip_literal(s) : skip_name(s);
+    return p && (p == end || (*p == ':' && is_port(p + 1, end)));
 }
 
-static void split_query(struct parser *p, size_t from, size_t to)
+/* --- The request line --------------------------------------------------------------------------- */
+
+static void split_query(struct parser *p, const char *from, const char *to)
 {
-    const char *mark = memchr(p->bytes + from, '?', to - from);
-    size_t path_end = mark ? (size_t)(mark - p->bytes) : to;
-    p->head->path = span(from, path_end);
+    const char *mark = memchr(from, '?', (size_t)(to - from));
+    p->head->path = span(p, from, mark ? mark : to);
     p->head->has_query = mark != NULL;
     if (mark)
-        p->head->query = span(path_end + 1, to);
+        p->head->query = span(p, mark + 1, to);
 }
 
-/* http://authority/path: what proxies are sent, and any server must take (RFC 9112, 3.2.2). */
-static int parse_absolute(struct parser *p, size_t from, size_t to)
+/* http://authority/path: what proxies are sent, and every server has to take (RFC 9112, 3.2.2). */
+static int parse_absolute(struct parser *p, const char *from, const char *to)
 {
-    const char *t = p->bytes + from;
-    size_t len = to - from;
     size_t scheme = 0;
-    if (len > 7 && strncasecmp(t, "http://", 7) == 0)
+    if (strncasecmp(from, "http://", 7) == 0)
         scheme = 7;
-    else if (len > 8 && strncasecmp(t, "https://", 8) == 0)
+    else if (strncasecmp(from, "https://", 8) == 0)
         scheme = 8;
-    if (!scheme)
+    const char *authority = from + scheme;
+    const char *path = authority;
+    while (path < to && *path != '/' && *path != '?')
+        path++;
+    if (!scheme || !is_authority((struct tg_slice){authority, (size_t)(path - authority)}))
         return 400;
-    size_t at = scheme;
-    while (at < len && t[at] != '/' && t[at] != '?')
-        at++;
     p->head->secure = scheme == 8;
-    p->authority = span(from + scheme, from + at);
-    p->absolute = true;
-    if (at == scheme || !is_authority(slice(p, p->authority)))
-        return 400;
-    if (at == len || t[at] == '?')
-        return 400; /* an empty path: nobody sends one, and "/" is not ours to make up */
-    split_query(p, from + at, to);
+    p->head->authority = span(p, authority, path);
+    split_query(p, path, to);
+    if (!p->head->path.len)
+        p->head->path = span(p, authority - 1, authority); /* empty is "/": the scheme has one */
     return 0;
 }
 
-static int parse_target(struct parser *p, size_t from, size_t to)
+static int parse_target(struct parser *p, const char *from, const char *to)
 {
-    const char *t = p->bytes + from;
-    if (!all(t, to - from, TARGET))
-        return 400;
-    p->head->target = span(from, to);
-    if (*t == '/') {
+    p->head->target = span(p, from, to);
+    if (*from == '/') {
         split_query(p, from, to);
         return 0;
     }
-    if (*t == '*' && to - from == 1) {
-        p->head->path = span(from, to);
-        return tg_slice_equal(slice(p, p->head->method), TG_SLICE("OPTIONS")) ? 0 : 400;
-    }
-    return parse_absolute(p, from, to);
+    if (*from != '*')
+        return parse_absolute(p, from, to);
+    p->head->path = p->head->target;
+    bool options = tg_slice_equal(slice(p, p->head->method), TG_SLICE("OPTIONS"));
+    return options && to - from == 1 ? 0 : 400;
 }
 
-/* HTTP/1.0 and 1.1; the other minors of 1 are 1.1 to us (RFC 9112, 2.3). */
-static int parse_version(struct parser *p, const char *v, size_t len)
+/* What is no HTTP/1.x: another version, or nothing that has one? */
+static int refuse_version(const char *at)
 {
-    if (len < 5 || memcmp(v, "HTTP/", 5) != 0)
+    const char *end = tg_char_skip(at, TG_CHAR_VALUE);
+    if (!ends_line(end) || memchr(at, '\t', (size_t)(end - at)))
         return 400;
-    if (len != 8 || v[5] != '1' || v[6] != '.' || !is(v[7], DIGIT))
-        return 505;
-    p->head->minor = v[7] == '0' ? 0 : 1;
+    return end - at >= 5 && memcmp(at, "HTTP/", 5) == 0 ? 505 : 400;
+}
+
+static int parse_version(struct parser *p)
+{
+    const char *at = p->at;
+    if (p->end - at < VERSION_LEN || memcmp(at, "HTTP/1.", VERSION_LEN - 1) != 0 ||
+        !tg_char_is(at[VERSION_LEN - 1], TG_CHAR_DIGIT) || !ends_line(at + VERSION_LEN))
+        return refuse_version(at);
+    p->head->minor = at[VERSION_LEN - 1] != '0'; /* a later minor is 1.1 to us (RFC 9110, 2.5) */
+    p->head->close = !p->head->minor;
+    p->at = at + VERSION_LEN + 2;
     return 0;
 }
 
-/* Returns 0 and, in *at, where the first field begins. */
-static int parse_request_line(struct parser *p, const struct tg_head_limits *limits, size_t *at)
+static int parse_request_line(struct parser *p, size_t target_max)
 {
-    const char *bytes = p->bytes;
-    const char *eol = memchr(bytes, '\n', p->len);
-    size_t end = (size_t)(eol - bytes) - 1; /* of the CRLF */
-    const char *space = memchr(bytes, ' ', end);
-    if (!space || !tg_is_token(bytes, (size_t)(space - bytes)))
+    const char *method = p->at;
+    const char *method_end = tg_char_skip(method, TG_CHAR_TOKEN);
+    if (method_end == method || *method_end != ' ')
         return 400;
-    size_t method_end = (size_t)(space - bytes);
-    size_t target = method_end + 1;
-    const char *space2 = memchr(bytes + target, ' ', end - target);
-    if (!space2 || space2 == bytes + target)
+    const char *target = method_end + 1;
+    const char *target_end = tg_char_skip(target, TG_CHAR_TARGET);
+    if (target_end == target || *target_end != ' ')
         return 400;
-    size_t target_end = (size_t)(space2 - bytes);
-    if (limits->target && target_end - target > limits->target)
+    if (method_end - method > METHOD_MAX)
+        return 501;
+    if (target_max && (size_t)(target_end - target) > target_max)
         return 414;
-    p->head->method = span(0, method_end);
-    int status = parse_target(p, target, target_end);
-    if (!status)
-        status = parse_version(p, space2 + 1, end - target_end - 1);
-    if (!status && method_end > METHOD_MAX)
-        status = 501;
-    *at = end + 2;
-    return status;
+    p->head->method = span(p, method, method_end);
+    p->at = target_end + 1;
+    int status = parse_version(p);
+    return status ? status : parse_target(p, target, target_end);
 }
 
-/* --- Fields that are ours to read --------------------------------------------------------------- */
+/* --- The fields that are ours to read ----------------------------------------------------------- */
 
-static int take_host(struct parser *p, struct tg_span value)
+static bool first_time(struct parser *p, unsigned field)
 {
-    if (p->has_host || !is_authority(slice(p, value)))
-        return 400;
-    p->has_host = true;
-    p->host = value;
-    return 0;
+    bool first = !(p->seen & field);
+    p->seen |= field;
+    return first;
+}
+
+static int take_host(struct parser *p, struct tg_slice value)
+{
+    p->host = span(p, value.p, value.p + value.len);
+    return first_time(p, HOST) && (!value.len || is_authority(value)) ? 0 : 400;
 }
 
 static int take_length(struct parser *p, struct tg_slice value)
 {
     uint64_t n = 0;
-    if (p->has_length || !value.len || value.len > 18 || !all(value.p, value.len, DIGIT))
+    if (!first_time(p, LENGTH) || !value.len || value.len > LENGTH_DIGITS_MAX)
         return 400;
-    for (size_t i = 0; i < value.len; i++)
+    for (size_t i = 0; i < value.len; i++) {
+        if (!tg_char_is(value.p[i], TG_CHAR_DIGIT))
+            return 400;
         n = n * 10 + (uint64_t)(value.p[i] - '0');
-    p->has_length = true;
+    }
+    p->head->framing = TG_FRAMING_LENGTH;
     p->head->length = n;
     return 0;
 }
 
 static int take_coding(struct parser *p, struct tg_slice value)
 {
-    if (p->has_coding || p->head->minor == 0)
+    if (!first_time(p, CODING) || !p->head->minor)
         return 400;
-    p->has_coding = true;
+    p->head->framing = TG_FRAMING_CHUNKED;
     return tg_slice_equal_nocase(value, TG_SLICE("chunked")) ? 0 : 501;
 }
 
 static int take_expect(struct parser *p, struct tg_slice value)
 {
-    if (!tg_slice_equal_nocase(value, TG_SLICE("100-continue")))
-        return 417;
-    p->head->expect_continue = p->head->minor > 0; /* RFC 9110, 10.1.1 */
+    p->head->expect_continue = p->head->minor > 0; /* 1.0 knows no 1xx (RFC 9110, 10.1.1) */
+    return tg_slice_equal_nocase(value, TG_SLICE("100-continue")) ? 0 : 417;
+}
+
+static int take_connection(struct parser *p, struct tg_slice value)
+{
+    const char *end = value.p + value.len;
+    for (const char *at = value.p; at < end;) {
+        const char *option = at;
+        while (at < end && tg_char_is(*at, TG_CHAR_TOKEN))
+            at++;
+        if (tg_slice_equal_nocase((struct tg_slice){option, (size_t)(at - option)},
+                                  TG_SLICE("close")))
+            p->head->close = true;
+        while (at < end && !tg_char_is(*at, TG_CHAR_TOKEN))
+            at++;
+    }
     return 0;
 }
 
-/* Whether "close" is in the list. */
-static bool lists_close(struct tg_slice value)
+static bool same(struct tg_slice name, char initial, const char *lower)
 {
-    size_t i = 0;
-    while (i < value.len) {
-        size_t from = i;
-        while (i < value.len && is(value.p[i], TOKEN))
-            i++;
-        struct tg_slice option = {value.p + from, i - from};
-        if (tg_slice_equal_nocase(option, TG_SLICE("close")))
-            return true;
-        while (i < value.len && !is(value.p[i], TOKEN))
-            i++;
-    }
-    return false;
+    return (*name.p | 0x20) == initial && strncasecmp(name.p, lower, name.len) == 0;
 }
 
-static int take_known(struct parser *p, struct tg_slice name, struct tg_span at)
+static int take_field(struct parser *p, struct tg_slice name, struct tg_slice value)
 {
-    struct tg_slice value = slice(p, at);
-    switch (name.len) {
+    switch (name.len) { /* no two of ours are of one length */
     case 4:
-        return tg_slice_equal_nocase(name, TG_SLICE("host")) ? take_host(p, at) : 0;
+        return same(name, 'h', "host") ? take_host(p, value) : 0;
     case 6:
-        return tg_slice_equal_nocase(name, TG_SLICE("expect")) ? take_expect(p, value) : 0;
+        return same(name, 'e', "expect") ? take_expect(p, value) : 0;
     case 10:
-        if (tg_slice_equal_nocase(name, TG_SLICE("connection")) && lists_close(value))
-            p->head->close = true;
-        return 0;
+        return same(name, 'c', "connection") ? take_connection(p, value) : 0;
     case 14:
-        return tg_slice_equal_nocase(name, TG_SLICE("content-length")) ? take_length(p, value) : 0;
+        return same(name, 'c', "content-length") ? take_length(p, value) : 0;
     case 17:
-        return tg_slice_equal_nocase(name, TG_SLICE("transfer-encoding")) ? take_coding(p, value)
-                                                                          : 0;
+        return same(name, 't', "transfer-encoding") ? take_coding(p, value) : 0;
     default:
         return 0;
     }
@@ -310,80 +309,73 @@ static int take_known(struct parser *p, struct tg_slice name, struct tg_span at)
 
 /* --- Field lines -------------------------------------------------------------------------------- */
 
-static struct tg_span trim(const struct parser *p, size_t from, size_t to)
+static bool is_blank(char c)
 {
-    while (from < to && (p->bytes[from] == ' ' || p->bytes[from] == '\t'))
-        from++;
-    while (to > from && (p->bytes[to - 1] == ' ' || p->bytes[to - 1] == '\t'))
-        to--;
-    return span(from, to);
+    return c == ' ' || c == '\t';
 }
 
-/* One line from *at on, which moves behind it. */
-static int parse_field(struct parser *p, size_t *at)
+/* Neither folded lines nor white space before the colon begin with a token that a colon follows. */
+static int parse_field(struct parser *p, struct tg_field *field)
 {
-    size_t from = *at;
-    size_t i = from;
-    while (i < p->len && is(p->bytes[i], TOKEN))
-        i++;
-    if (i == from || i == p->len || p->bytes[i] != ':')
-        return 400; /* a folded line and white space before the colon as well */
-    size_t colon = i++;
-    while (i < p->len && is(p->bytes[i], VALUE))
-        i++;
-    if (i + 1 >= p->len || p->bytes[i] != '\r' || p->bytes[i + 1] != '\n')
+    const char *name = p->at;
+    const char *colon = tg_char_skip(name, TG_CHAR_TOKEN);
+    if (colon == name || *colon != ':')
         return 400;
-    struct tg_span value = trim(p, colon + 1, i);
-    p->fields[p->head->field_count++] = (struct tg_field){
-        (uint32_t)from, (uint32_t)(colon - from), value.at, value.len};
-    *at = i + 2;
-    return take_known(p, (struct tg_slice){p->bytes + from, colon - from}, value);
+    const char *from = colon + 1;
+    while (is_blank(*from))
+        from++;
+    const char *to = tg_char_skip(from, TG_CHAR_VALUE);
+    if (!ends_line(to))
+        return 400;
+    p->at = to + 2;
+    while (to > from && is_blank(to[-1]))
+        to--;
+    struct tg_span name_span = span(p, name, colon);
+    struct tg_span value_span = span(p, from, to);
+    *field = (struct tg_field){name_span.at, name_span.len, value_span.at, value_span.len};
+    return take_field(p, slice(p, name_span), slice(p, value_span));
 }
 
-static int parse_fields(struct parser *p, size_t at, size_t fields_max)
+static int parse_fields(struct parser *p, struct tg_field *fields, size_t fields_max)
 {
-    while (at + 2 < p->len) {
+    while (*p->at != '\r') {
         if (p->head->field_count == fields_max)
             return 431;
-        int status = parse_field(p, &at);
+        int status = parse_field(p, &fields[p->head->field_count]);
         if (status)
             return status;
+        p->head->field_count++;
     }
-    return at + 2 == p->len ? 0 : 400;
+    return p->at + 2 == p->end ? 0 : 400;
 }
 
-/* --- What the fields mean together -------------------------------------------------------------- */
+/* --- The whole ---------------------------------------------------------------------------------- */
 
+/* What the fields mean together. */
 static int conclude(struct parser *p)
 {
     struct tg_head *head = p->head;
-    if (!p->has_host && head->minor)
+    if ((p->seen & LENGTH) && (p->seen & CODING))
         return 400;
-    if (p->absolute && p->has_host &&
-        !tg_slice_equal_nocase(slice(p, p->authority), slice(p, p->host)))
+    if (!(p->seen & HOST))
+        return head->minor ? 400 : 0;
+    if (head->authority.len && !tg_slice_equal_nocase(slice(p, head->authority), slice(p, p->host)))
         return 400;
-    if (p->has_length && p->has_coding)
-        return 400;
-    head->authority = p->absolute ? p->authority : p->host;
-    if (p->has_coding)
-        head->framing = TG_FRAMING_CHUNKED;
-    else if (p->has_length)
-        head->framing = TG_FRAMING_LENGTH;
-    if (!head->minor)
-        head->close = true;
+    head->authority = p->host;
     return 0;
 }
 
 int tg_head_parse(const char *bytes, size_t len, const struct tg_head_limits *limits,
                   struct tg_head *out, struct tg_field *fields, size_t fields_max)
 {
-    struct parser p = {.bytes = bytes, .len = len, .head = out, .fields = fields};
-    size_t at = 0;
+    struct parser p = {.bytes = bytes, .at = bytes, .end = bytes + len, .head = out};
     *out = (struct tg_head){0};
+    if (len < 4 || memcmp(p.end - 4, "\r\n\r\n", 4) != 0)
+        return 400;
     if (limits->fields && limits->fields < fields_max)
         fields_max = limits->fields;
-    int status = parse_request_line(&p, limits, &at);
+    int status = parse_request_line(&p, limits->target);
     if (!status)
-        status = parse_fields(&p, at, fields_max);
+        status = parse_fields(&p, fields, fields_max);
     return status ? status : conclude(&p);
 }
