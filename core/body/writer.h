@@ -12,11 +12,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "body/sink.h"
 #include "util/status.h"
 
-struct evbuffer;
 struct tg_writer;
 
 /* The shared buffer.  One for a worker. */
@@ -24,12 +24,13 @@ struct tg_gather {
     char *bytes;
     size_t size;
     size_t len;
-    struct tg_writer *owner; /* whose bytes they are; NULL when there are none */
+    struct tg_writer *owner; /* whose bytes they are, neither ended nor failed; NULL: nobody's */
 };
 
 enum { TG_WRITER_ROOM_MAX = 4096 }; /* bytes that tg_writer_room() gives at a time, at the most */
 
-enum tg_status tg_gather_init(struct tg_gather *gather, size_t size); /* TG_ENOMEM */
+/* TG_ENOMEM.  A size below TG_WRITER_ROOM_MAX is taken for that. */
+TG_MUST_CHECK enum tg_status tg_gather_init(struct tg_gather *gather, size_t size);
 void tg_gather_fini(struct tg_gather *gather);
 
 struct tg_writer_options {
@@ -40,30 +41,65 @@ struct tg_writer_options {
     size_t low_water;
 };
 
+/* A pointer to a writer for whoever may outlive it: w becomes NULL when the writer goes. */
+struct tg_writer_watch {
+    struct tg_writer *w;
+    struct tg_writer_watch *next;
+    struct tg_writer_watch **link;
+};
+
 struct tg_writer {
     struct tg_writer_options o;
-    struct tg_response_head *head; /* borrowed until committed */
-    struct evbuffer *aside;        /* gathered bytes that another writer pushed out; mostly NULL */
+    struct tg_response_head *head; /* borrowed until committed, NULL after */
+    char *aside;                   /* gathered bytes that another writer pushed out; mostly NULL */
+    size_t aside_len;              /* no more than the gather's size */
     uint64_t bytes;                /* of body taken so far */
-    uint64_t length;               /* declared; TG_LENGTH_UNKNOWN when not */
+    uint64_t length;               /* as committed: declared, or TG_LENGTH_UNKNOWN */
     uint64_t turn;                 /* bytes sent since the last wait: one stream must not hog */
     enum tg_status failed;         /* TG_OK, or why nothing more is taken */
     bool committed;
     bool ended;
-    bool must_wait; /* set with TG_AGAIN; tg_writer_drained() clears it */
+    bool must_wait; /* set with TG_AGAIN; cleared when tg_writer_on_drain() calls */
+    void (*drain_fn)(void *arg);
+    void *drain_arg;
+    struct tg_writer_watch *watches;
 };
 
 void tg_writer_init(struct tg_writer *w, const struct tg_writer_options *options);
 void tg_writer_fini(struct tg_writer *w); /* throws away what has not gone out */
 
+void tg_writer_watch(struct tg_writer *w, struct tg_writer_watch *watch);
+void tg_writer_unwatch(struct tg_writer_watch *watch); /* nothing when w is NULL */
+
 /* Says which response the bytes belong to; head stays valid until the writer has committed or is
- * freed.  Needed before anything can go out. */
+ * freed.  Needed before anything can go out.  head->length is read when bytes are taken and fixed
+ * when the response is committed. */
 void tg_writer_begin(struct tg_writer *w, struct tg_response_head *head);
+
+/* What tg_writer_write() does when the bytes do not simply fit. */
+enum tg_status tg_writer_write_out(struct tg_writer *w, const void *data, size_t len);
+
+/* Bytes of the declared length that are still to come. */
+static inline uint64_t tg_writer_left(const struct tg_writer *w)
+{
+    uint64_t length = w->head ? w->head->length : w->length;
+    return w->bytes < length ? length - w->bytes : 0;
+}
 
 /* Takes all of data (copied) or, on an error, none.  TG_AGAIN means taken, but the client is slow, or
  * others should have a turn: wait until tg_writer_on_drain() calls before writing more.
- * TG_ECLOSED: the client is gone.  TG_ELIMIT: more than the declared length. */
-enum tg_status tg_writer_write(struct tg_writer *w, const void *data, size_t len);
+ * TG_ECLOSED: the client is gone.  TG_ELIMIT: more than the declared length.  TG_EINVAL: the body
+ * has ended, or has not begun.  After an error every call says the same again. */
+static inline enum tg_status tg_writer_write(struct tg_writer *w, const void *data, size_t len)
+{
+    struct tg_gather *gather = w->o.gather;
+    if (gather->owner != w || len > gather->size - gather->len || len > tg_writer_left(w))
+        return tg_writer_write_out(w, data, len);
+    memcpy(gather->bytes + gather->len, data, len);
+    gather->len += len;
+    w->bytes += len;
+    return w->must_wait ? TG_AGAIN : TG_OK;
+}
 
 /* As tg_writer_write(), lending the bytes: release is called once, on an error too. */
 enum tg_status tg_writer_write_lent(struct tg_writer *w, const void *data, size_t len,
@@ -84,18 +120,19 @@ enum tg_status tg_writer_end(struct tg_writer *w);
 /* Commits and ends without a body, whatever length the head declares: HEAD, 204, 304. */
 enum tg_status tg_writer_end_bodyless(struct tg_writer *w);
 
-/* One call of fn(arg), from the loop, when writing may go on; clears must_wait before it. */
+/* One call of fn(arg), from the loop, when writing may go on; clears must_wait before it.  fn NULL
+ * takes the wish back. */
 void tg_writer_on_drain(struct tg_writer *w, void (*fn)(void *arg), void *arg);
 
 /* What tg_writer_room() does when the gathered bytes leave too little room. */
 char *tg_writer_make_room(struct tg_writer *w, size_t n);
 
 /* Room for n <= TG_WRITER_ROOM_MAX bytes to print into, to be followed by tg_writer_advance() before
- * anything else is called on w.  NULL: the body takes no more, w->failed says why. */
+ * anything else is called on w (and by more than 0).  NULL: the body takes no more, w->failed says why. */
 static inline char *tg_writer_room(struct tg_writer *w, size_t n)
 {
     struct tg_gather *gather = w->o.gather;
-    if (gather->owner == w && n <= gather->size - gather->len && !w->failed)
+    if (gather->owner == w && n <= gather->size - gather->len)
         return gather->bytes + gather->len;
     return tg_writer_make_room(w, n);
 }

@@ -1,0 +1,190 @@
+/* fuzz_json.c - prints any bytes as a JSON string, and as numbers, and reads them back strictly.
+ * Input: the string; its first eight bytes are also an integer and a double. */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "body/json.h"
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            abort();                                                                               \
+    } while (0)
+
+/* --- A sink that keeps what it gets ----------------------------------------------------------- */
+
+struct kept {
+    char *bytes;
+    size_t len;
+};
+
+static enum tg_status keep_head(void *sink, const struct tg_response_head *head)
+{
+    (void)sink;
+    (void)head;
+    return TG_OK;
+}
+
+static enum tg_status keep(void *sink, const struct iovec *runs, int n, unsigned flags)
+{
+    struct kept *kept = sink;
+    (void)flags;
+    for (int i = 0; i < n; i++) {
+        char *grown = realloc(kept->bytes, kept->len + runs[i].iov_len + 1);
+        CHECK(grown);
+        memcpy(grown + kept->len, runs[i].iov_base, runs[i].iov_len);
+        kept->bytes = grown;
+        kept->len += runs[i].iov_len;
+    }
+    return TG_OK;
+}
+
+static size_t nothing_pending(void *sink)
+{
+    (void)sink;
+    return 0;
+}
+
+/* --- A strict reader -------------------------------------------------------------------------- */
+
+struct reader {
+    const unsigned char *p;
+    const unsigned char *end;
+};
+
+static unsigned hex(struct reader *r, int digits)
+{
+    unsigned value = 0;
+    while (digits--) {
+        CHECK(r->p < r->end);
+        unsigned c = *r->p++;
+        CHECK((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'));
+        value = value * 16 + (c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    return value;
+}
+
+static unsigned read_escape(struct reader *r)
+{
+    static const char names[] = "\"\\bfnrt";
+    static const char values[] = "\"\\\b\f\n\r\t";
+    CHECK(r->p < r->end);
+    unsigned char c = *r->p++;
+    if (c == 'u') {
+        unsigned value = hex(r, 4);
+        CHECK(value < 0x20); /* nothing else is escaped */
+        return value;
+    }
+    const char *name = c ? strchr(names, c) : NULL;
+    CHECK(name);
+    return (unsigned char)values[name - names];
+}
+
+/* The code point at r; UINT32_MAX, and one byte taken, when there is no valid one. */
+static uint32_t read_utf8(struct reader *r)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    unsigned char c = *r->p;
+    int len = c < 0x80 ? 1 : c < 0xc0 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf8 ? 4 : 0;
+    uint32_t code = len == 1 ? c : c & (0xffu >> (len + 1));
+    bool valid = len > 0 && r->end - r->p >= len;
+    for (int i = 1; valid && i < len; i++) {
+        valid = (r->p[i] & 0xc0) == 0x80;
+        code = code << 6 | (r->p[i] & 0x3f);
+    }
+    valid = valid && code >= least[len] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+    r->p += valid ? len : 1;
+    return valid ? code : UINT32_MAX;
+}
+
+static void check_string(const struct kept *printed, const uint8_t *data, size_t size)
+{
+    struct reader r = {(const unsigned char *)printed->bytes,
+                       (const unsigned char *)printed->bytes + printed->len};
+    struct reader wanted = {data, data + size};
+    CHECK(printed->len >= 2 && *r.p++ == '"' && *--r.end == '"');
+    while (r.p < r.end) {
+        CHECK(wanted.p < wanted.end);
+        uint32_t expected = read_utf8(&wanted);
+        CHECK(*r.p >= 0x20 && *r.p != '"');
+        uint32_t found = read_utf8(&r);
+        if (found == '\\')
+            found = read_escape(&r);
+        CHECK(found == (expected == UINT32_MAX ? 0xfffd : expected));
+    }
+    CHECK(wanted.p == wanted.end);
+}
+
+/* number = [ "-" ] int [ frac ] [ exp ] (RFC 8259, 6) */
+static void check_grammar(const char *text, bool is_float)
+{
+    bool seen = false;
+    text += *text == '-';
+    CHECK(*text >= '0' && *text <= '9');
+    text += *text == '0' ? 1 : strspn(text, "0123456789");
+    if (*text == '.') {
+        size_t digits = strspn(++text, "0123456789");
+        CHECK(digits);
+        text += digits;
+        seen = true;
+    }
+    if (*text == 'e') {
+        text++;
+        text += *text == '-' || *text == '+';
+        size_t digits = strspn(text, "0123456789");
+        CHECK(digits);
+        text += digits;
+        seen = true;
+    }
+    CHECK(!*text && seen == is_float);
+}
+
+static void check_numbers(const uint8_t *data)
+{
+    char text[TG_NUMBER_MAX + 1];
+    int64_t integer;
+    double number;
+    memcpy(&integer, data, sizeof integer);
+    memcpy(&number, data, sizeof number);
+
+    size_t len = tg_format_integer(text, integer);
+    CHECK(len && len <= TG_NUMBER_MAX);
+    text[len] = '\0';
+    check_grammar(text, false);
+    CHECK(strtoll(text, NULL, 10) == integer);
+
+    len = tg_format_number(text, number);
+    CHECK(len <= TG_NUMBER_MAX && (len > 0) == (isfinite(number) != 0));
+    if (!len)
+        return;
+    text[len] = '\0';
+    check_grammar(text, true);
+    double back = strtod(text, NULL);
+    CHECK(back == number && signbit(back) == signbit(number));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct tg_sink_ops ops = {
+        .commit = keep_head, .send = keep, .pending = nothing_pending};
+    struct kept kept = {NULL, 0};
+    struct tg_response_head head = {.status = 200, .length = TG_LENGTH_UNKNOWN};
+    struct tg_gather gather;
+    struct tg_writer w;
+    CHECK(tg_gather_init(&gather, 1) == TG_OK);
+    struct tg_writer_options options = {&ops, &kept, &gather, SIZE_MAX, 0};
+    tg_writer_init(&w, &options);
+    tg_writer_begin(&w, &head);
+    CHECK(tg_json_string(&w, (const char *)data, size) == TG_OK);
+    CHECK(tg_writer_end(&w) == TG_OK && w.bytes == kept.len);
+    check_string(&kept, data, size);
+    if (size >= 8)
+        check_numbers(data);
+    tg_writer_fini(&w);
+    tg_gather_fini(&gather);
+    free(kept.bytes);
+    return 0;
+}
