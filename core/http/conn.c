@@ -22,7 +22,6 @@
 
 static const struct timeval at_once = {0, 0};
 
-static void on_closed(evutil_socket_t fd, short what, void *arg);
 static void watch(struct tg_conn *conn, short what);
 
 void tg_conn_wake(struct tg_conn *conn)
@@ -53,7 +52,7 @@ static void free_conn(struct tg_conn *conn)
     if (conn->req && !evhttp_request_get_connection(conn->req))
         evhttp_request_free(conn->req);
     event_del(&conn->wake);
-    event_del(&conn->closed);
+    event_del(&conn->socket);
     tg_deadline_fini(&conn->deadline);
     if (conn->raw)
         evbuffer_free(conn->raw);
@@ -126,7 +125,8 @@ static void withhold(struct tg_conn *conn)
         conn->raw = evbuffer_new();
     conn->busy = true;
     if (!conn->raw || evbuffer_remove_buffer(in, conn->raw, evbuffer_get_length(in)) < 0) {
-        evbuffer_drain(in, evbuffer_get_length(in)); /* no memory; evhttp must not see it all the same */
+        evbuffer_drain(
+            in, evbuffer_get_length(in)); /* no memory; evhttp must not see it all the same */
         conn->broken = true;
         tg_conn_wake(conn);
     }
@@ -202,8 +202,8 @@ static int take_head(struct tg_conn *conn)
 {
     const struct tg_limits *limits = tg_server_options(conn->server)->limits;
     size_t max = limits->head_bytes ? limits->head_bytes : UINT32_MAX / 2;
-    struct evbuffer *from = conn->raw && evbuffer_get_length(conn->raw) ? conn->raw
-                                                                        : tg_conn_input(conn);
+    struct evbuffer *from =
+        conn->raw && evbuffer_get_length(conn->raw) ? conn->raw : tg_conn_input(conn);
     size_t len = evbuffer_get_length(from);
     if (len > max + 4)
         len = max + 4; /* and the blank lines before it */
@@ -276,19 +276,11 @@ static void on_input(struct evbuffer *in, const struct evbuffer_cb_info *info, v
     }
 }
 
-/* Not the read watermark of bufferevents: over TLS it leaves records behind and stalls. */
 void tg_conn_update_reading(struct tg_conn *conn)
 {
     bool room = evbuffer_get_length(tg_conn_input(conn)) < TG_INPUT_MAX;
-    bool reads = bufferevent_get_enabled(conn->bev) & EV_READ;
-    if (conn->state == TG_CONN_EXCHANGE && !conn->held)
-        return; /* evhttp's own read callback would take what comes for a fault of its own */
     if (conn->watching)
         watch(conn, room ? EV_READ | EV_CLOSED : EV_CLOSED);
-    if (room && !reads && !conn->peer_closed)
-        bufferevent_enable(conn->bev, EV_READ);
-    else if (!room && reads)
-        bufferevent_disable(conn->bev, EV_READ);
 }
 
 /* --- From request to request ------------------------------------------------------------------ */
@@ -334,7 +326,6 @@ static void next_request(struct tg_conn *conn)
         return;
     }
     conn->req = NULL;
-    conn->held = false;
     conn->state = unread ? TG_CONN_DRAIN : TG_CONN_HEAD;
     conn->body_bytes = 0; /* from here on it counts what is thrown away */
     if (evbuffer_get_length(tg_conn_input(conn)))
@@ -377,51 +368,82 @@ void tg_conn_finish(struct tg_conn *conn)
 
 /* --- What happens while a request is in hand -------------------------------------------------- */
 
+/* The client has sent its last byte, or is gone altogether. */
+static void input_ended(struct tg_conn *conn)
+{
+    watch(conn, 0); /* it would go on firing */
+    if (conn->state == TG_CONN_EXCHANGE && conn->finishing)
+        conn->peer_closed = true; /* it may still read the rest of a whole response */
+    else
+        tg_conn_destroy(conn, TG_GONE_CLIENT);
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     (void)bev;
-    struct tg_conn *conn = arg;
-    bool read_end = (what & (BEV_EVENT_READING | BEV_EVENT_EOF)) ==
-                    (BEV_EVENT_READING | BEV_EVENT_EOF);
-    if (read_end && conn->finishing) {
-        conn->peer_closed = true; /* it may still read the rest of a whole response */
-        return;
-    }
-    if (conn->state == TG_CONN_LINGER && !(what & BEV_EVENT_TIMEOUT))
-        what = BEV_EVENT_EOF;
-    tg_conn_destroy(conn, what & BEV_EVENT_TIMEOUT ? TG_GONE_TIMEOUT : TG_GONE_CLIENT);
+    tg_conn_destroy(arg, what & BEV_EVENT_TIMEOUT ? TG_GONE_TIMEOUT : TG_GONE_CLIENT);
 }
 
-/* Watches for EPOLLRDHUP, seen while nothing is read, too.  While bytes may come it watches for them
- * as well, and leaves them to the bufferevent: evhttp takes its own interest in reading away and
- * back with every request, which then costs no call of epoll_ctl. */
+/* bufferevents read by an ioctl, a buffer of 4 KiB and a readv, and evhttp switches their reading off
+ * and on with every request: so theirs is suspended for good (see server.c), and we read. */
+static void read_some(struct tg_conn *conn)
+{
+    struct evbuffer *in = tg_conn_input(conn);
+    bool head = conn->state == TG_CONN_HEAD;
+    size_t size;
+    char *space = tg_server_read_space(conn->server, &size);
+    ssize_t n = recv(bufferevent_getfd(conn->bev), space, size, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return;
+    if (n <= 0) {
+        input_ended(conn);
+        return;
+    }
+    evbuffer_unfreeze(in, 0);
+    int failed = evbuffer_add(in, space, (size_t)n); /* calls on_input */
+    evbuffer_freeze(in, 0);
+    if (failed)
+        tg_conn_destroy(conn, TG_GONE_ABORTED);
+    else if (head && conn->state == TG_CONN_INJECTED)
+        bufferevent_trigger(conn->bev, EV_READ, 0); /* evhttp takes it from here */
+}
+
+/* EV_CLOSED is EPOLLRDHUP: seen while nothing is read, too. */
+static void on_socket(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    struct tg_conn *conn = arg;
+    struct tg_slots *slots = tg_server_slots(conn->server);
+    struct tg_handle handle = conn->handle;
+
+    if (what & EV_READ)
+        read_some(conn);
+    if (!(what & EV_CLOSED) || tg_slots_find(slots, handle) != conn)
+        return;
+    if (conn->state == TG_CONN_EXCHANGE || conn->state == TG_CONN_INJECTED) {
+        watch(conn, 0);
+        if (conn->state == TG_CONN_EXCHANGE && !conn->finishing)
+            tg_conn_destroy(conn, TG_GONE_CLIENT);
+        else
+            conn->peer_closed = true;
+    } else if (conn->watching) {
+        watch(conn, EV_READ); /* what it sent before is read first, and then the end of it */
+    }
+}
+
 static void watch(struct tg_conn *conn, short what)
 {
     struct event_base *base = tg_server_options(conn->server)->base;
     if (conn->watching == what)
         return;
     if (conn->watching)
-        event_del(&conn->closed);
+        event_del(&conn->socket);
     conn->watching = what;
     if (!what)
         return;
-    event_assign(&conn->closed, base, bufferevent_getfd(conn->bev), what | EV_PERSIST, on_closed,
+    event_assign(&conn->socket, base, bufferevent_getfd(conn->bev), what | EV_PERSIST, on_socket,
                  conn);
-    event_add(&conn->closed, NULL);
-}
-
-static void on_closed(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    struct tg_conn *conn = arg;
-    if (!(what & EV_CLOSED))
-        return;
-    watch(conn, 0); /* it would go on firing */
-    if (conn->state == TG_CONN_EXCHANGE && !conn->finishing)
-        tg_conn_destroy(conn, TG_GONE_CLIENT);
-    else if (conn->state == TG_CONN_EXCHANGE || conn->state == TG_CONN_INJECTED)
-        conn->peer_closed = true;
-    /* Otherwise what it sent before is read first, and then the end of it. */
+    event_add(&conn->socket, NULL);
 }
 
 static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)
@@ -430,7 +452,8 @@ static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info,
     if (!info->n_deleted)
         return;
     size_t len = evbuffer_get_length(out);
-    if ((conn->drain_fn && len <= conn->drain_mark) || (len == 0 && (conn->finishing || conn->file)))
+    if ((conn->drain_fn && len <= conn->drain_mark) ||
+        (len == 0 && (conn->finishing || conn->file)))
         tg_conn_wake(conn);
 }
 
@@ -493,7 +516,6 @@ static void on_deadline(void *arg)
 static void hold(struct tg_conn *conn)
 {
     bufferevent_setcb(conn->bev, NULL, NULL, on_event, conn);
-    conn->held = true;
     tg_conn_update_reading(conn);
     if (conn->peer_closed)
         tg_conn_wake(conn);
@@ -545,9 +567,10 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
         goto fail;
 
     event_assign(&conn->wake, options->base, -1, 0, on_wake, conn);
-    event_assign(&conn->closed, options->base, -1, 0, on_closed, conn);
+    event_assign(&conn->socket, options->base, -1, 0, on_socket, conn);
     tg_deadline_init(&conn->deadline, options->base, on_deadline, conn);
-    if (!evbuffer_add_cb(tg_conn_input(conn), on_input, conn) ||
+    if (tg_server_suspend_reading(server, conn->bev) != 0 ||
+        !evbuffer_add_cb(tg_conn_input(conn), on_input, conn) ||
         !evbuffer_add_cb(tg_conn_output(conn), on_output, conn))
         goto fail;
     struct timeval stall = {(time_t)(options->limits->write_timeout / 1000),

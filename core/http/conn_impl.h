@@ -54,7 +54,6 @@ struct tg_conn {
     struct evhttp_request *req;      /* while evhttp waits for our answer */
     enum tg_conn_state state;
     bool busy;        /* we change the input buffer ourselves */
-    bool held;        /* evhttp's read callback is out of the way */
     bool close;       /* after this exchange */
     bool broken;      /* a write failed: to be freed from the loop */
     bool peer_closed; /* it has sent its last byte */
@@ -63,7 +62,7 @@ struct tg_conn {
 
     struct tg_deadline deadline;
     struct event wake;   /* zero timeouts: what is to be done from the loop */
-    struct event closed; /* EV_CLOSED, and mostly EV_READ */
+    struct event socket; /* EV_CLOSED, and mostly EV_READ */
     short watching;      /* what it is pending for; 0: it is not */
 
     struct evbuffer *raw; /* withheld from evhttp: a part of a head, or pipelined bytes; or NULL */
@@ -138,6 +137,8 @@ void tg_server_forget(struct tg_server *server, struct tg_conn *conn);
 bool tg_server_stopping(const struct tg_server *server);
 const struct tg_server_options *tg_server_options(const struct tg_server *server);
 struct tg_field *tg_server_field_space(struct tg_server *server, size_t *count);
+char *tg_server_read_space(struct tg_server *server, size_t *size); /* until the next read */
+int tg_server_suspend_reading(struct tg_server *server, struct bufferevent *bev);
 struct tg_slots *tg_server_slots(struct tg_server *server);
 void tg_server_adopt(struct tg_server *server, struct tg_conn *conn);
 struct tg_slice tg_server_date(struct tg_server *server); /* "Date: …\r\n", of this second */

@@ -13,8 +13,9 @@ static const char *const successful[] = {"OK",
                                          "Multi-Status",
                                          "Already Reported"};
 static const char *const redirection[] = {
-    "Multiple Choices", "Moved Permanently", "Found", "See Other",          "Not Modified",
-    "Use Proxy",        "Unused",            "Temporary Redirect", "Permanent Redirect"};
+    "Multiple Choices", "Moved Permanently",  "Found",
+    "See Other",        "Not Modified",       "Use Proxy",
+    "Unused",           "Temporary Redirect", "Permanent Redirect"};
 static const char *const client_error[] = {
     [0] = "Bad Request",
     [1] = "Unauthorized",
@@ -68,8 +69,8 @@ const char *tg_reason(int status)
     static const struct {
         const char *const *texts;
         int count;
-    } classes[] = {CLASS(informational), CLASS(successful), CLASS(redirection),
-                   CLASS(client_error), CLASS(server_error)};
+    } classes[] = {CLASS(informational), CLASS(successful), CLASS(redirection), CLASS(client_error),
+                   CLASS(server_error)};
 
     int class = status / 100 - 1;
     int n = status % 100;

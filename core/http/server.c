@@ -20,7 +20,7 @@
 #include "util/clock.h"
 #include "util/mem.h"
 
-enum { LISTENERS_MAX = 64, DATE_SIZE = sizeof "Date: \r\n" + TG_HTTP_DATE_SIZE };
+enum { READ_SIZE = 65536, LISTENERS_MAX = 64, DATE_SIZE = sizeof "Date: \r\n" + TG_HTTP_DATE_SIZE };
 
 static const struct timeval accept_pause = {0, 100000}; /* when descriptors have run out */
 static const struct timeval resume_rest = {3600, 0};
@@ -49,7 +49,9 @@ struct tg_server {
     size_t conn_count;
     struct tg_slots slots;
 
-    struct tg_field *fields; /* space to parse into */
+    struct ev_token_bucket_cfg *no_reading; /* for bufferevents: conn.c reads */
+    char *read_space;                       /* READ_SIZE bytes */
+    struct tg_field *fields;                /* space to parse into */
     size_t field_count;
     time_t date_at;
     char date[DATE_SIZE];
@@ -86,6 +88,26 @@ struct tg_field *tg_server_field_space(struct tg_server *server, size_t *count)
     }
     *count = server->field_count;
     return server->fields;
+}
+
+char *tg_server_read_space(struct tg_server *server, size_t *size)
+{
+    *size = READ_SIZE;
+    return server->read_space;
+}
+
+/* A rate limit whose bucket of reading is overdrawn beyond all time, and whose other is bottomless. */
+int tg_server_suspend_reading(struct tg_server *server, struct bufferevent *bev)
+{
+    if (bufferevent_set_rate_limit(bev, server->no_reading) != 0)
+        return -1;
+    return bufferevent_decrement_read_limit(bev, EV_RATE_LIMIT_MAX);
+}
+
+static struct ev_token_bucket_cfg *make_no_reading(void)
+{
+    static const struct timeval forever = {4000000, 0}; /* its milliseconds fit 32 bits */
+    return ev_token_bucket_cfg_new(1, 1, EV_RATE_LIMIT_MAX, EV_RATE_LIMIT_MAX, &forever);
 }
 
 struct tg_slice tg_server_date(struct tg_server *server)
@@ -263,12 +285,12 @@ static char *print_url(const struct sockaddr *address, uint16_t *port)
     return tg_strdup(url);
 }
 
-static enum tg_status listen_on(struct tg_server *server, const struct sockaddr *address,
-                                int len, struct listener **out)
+static enum tg_status listen_on(struct tg_server *server, const struct sockaddr *address, int len,
+                                struct listener **out)
 {
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
-    struct evconnlistener *l = evconnlistener_new_bind(server->o.base, NULL, NULL, flags,
-                                                       TG_READ_BACK_LOG, address, len);
+    struct evconnlistener *l =
+        evconnlistener_new_bind(server->o.base, NULL, NULL, flags, TG_READ_BACK_LOG, address, len);
     if (!l)
         return TG_EIO;
     *out = add_listener(server, l);
@@ -417,7 +439,10 @@ struct tg_server *tg_server_new(const struct tg_server_options *options)
     event_assign(&server->idle, options->base, -1, 0, on_idle, server);
     server->http = evhttp_new(options->base);
     event_assign(&server->resume, options->base, -1, 0, on_resume, server);
-    if (!server->http || event_add(&server->resume, &resume_rest) != 0) {
+    server->no_reading = make_no_reading();
+    server->read_space = tg_malloc(READ_SIZE);
+    if (!server->http || !server->no_reading || !server->read_space ||
+        event_add(&server->resume, &resume_rest) != 0) {
         tg_server_free(server);
         return NULL;
     }
@@ -475,7 +500,10 @@ void tg_server_free(struct tg_server *server)
         tg_free(server->listeners[i].path);
         tg_free(server->listeners[i].url);
     }
+    if (server->no_reading)
+        ev_token_bucket_cfg_free(server->no_reading);
     tg_slots_fini(&server->slots);
+    tg_free(server->read_space);
     tg_free(server->fields);
     tg_free(server);
 }

@@ -1,6 +1,7 @@
 /* bind_writer.c - out:write(…), out:print(value), out:flush(), out:close(), out.bytes. */
 #include "lua/bind_writer.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include <lauxlib.h>
@@ -56,9 +57,24 @@ int tg_out_wait(lua_State *L, struct tg_writer *w, lua_KFunction k)
 
 /* --- The methods ------------------------------------------------------------------------------ */
 
+/* The writer at index 1.  Methods have its metatable as their upvalue: that is faster to compare with
+ * than to look up, and scripts write a lot. */
+static const struct out *out_of(lua_State *L)
+{
+    const struct out *out = lua_touserdata(L, 1);
+    if (out && lua_getmetatable(L, 1)) {
+        bool same = lua_rawequal(L, -1, lua_upvalueindex(1));
+        lua_pop(L, 1);
+        if (same)
+            return out;
+    }
+    luaL_typeerror(L, 1, WRITER_TYPE);
+    return NULL;
+}
+
 static struct tg_writer *check(lua_State *L)
 {
-    const struct out *out = luaL_checkudata(L, 1, WRITER_TYPE);
+    const struct out *out = out_of(L);
     if (!out->call->exchange)
         tg_failure_raise_closed(L);
     struct tg_writer *w = &out->call->exchange->writer;
@@ -108,7 +124,7 @@ static int l_flush(lua_State *L)
 
 static int l_close(lua_State *L)
 {
-    const struct out *out = luaL_checkudata(L, 1, WRITER_TYPE);
+    const struct out *out = out_of(L);
     if (out->call->exchange)
         tg_out_check(L, tg_writer_end(&out->call->exchange->writer));
     return 0;
@@ -116,25 +132,26 @@ static int l_close(lua_State *L)
 
 static int l_print(lua_State *L)
 {
-    const struct out *out = luaL_checkudata(L, 1, WRITER_TYPE);
+    const struct out *out = out_of(L);
     struct tg_writer *w = check(L);
     luaL_checkany(L, 2);
     lua_settop(L, 2);
     return tg_print_element(L, w, out->call->format, 2);
 }
 
-/* out.bytes, and the methods. */
+/* The methods, and out.bytes.  Upvalues: the metatable, the methods. */
 static int out_index(lua_State *L)
 {
-    const struct out *out = luaL_checkudata(L, 1, WRITER_TYPE);
-    const char *name = lua_tostring(L, 2);
-    if (name && strcmp(name, "bytes") == 0) {
-        uint64_t bytes = out->call->exchange ? out->call->exchange->writer.bytes : 0;
-        lua_pushinteger(L, (lua_Integer)bytes);
-        return 1;
-    }
+    lua_settop(L, 2);
     lua_pushvalue(L, 2);
-    lua_rawget(L, lua_upvalueindex(1));
+    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
+        return 1;
+    const struct out *out = out_of(L);
+    const char *name = lua_tostring(L, 2);
+    if (!name || strcmp(name, "bytes") != 0)
+        return 1;
+    uint64_t bytes = out->call->exchange ? out->call->exchange->writer.bytes : 0;
+    lua_pushinteger(L, (lua_Integer)bytes);
     return 1;
 }
 
@@ -143,8 +160,11 @@ void tg_out_open(lua_State *L)
     static const luaL_Reg methods[] = {{"write", l_write}, {"print", l_print}, {"flush", l_flush},
                                        {"close", l_close}, {NULL, NULL}};
     luaL_newmetatable(L, WRITER_TYPE);
-    luaL_newlib(L, methods);
-    lua_pushcclosure(L, out_index, 1);
+    lua_pushvalue(L, -1);
+    luaL_newlibtable(L, methods);
+    lua_pushvalue(L, -2);
+    luaL_setfuncs(L, methods, 1);
+    lua_pushcclosure(L, out_index, 2);
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 }

@@ -1,0 +1,68 @@
+-- What the benchmarks ask tidegate for.
+local tg = require("tidegate")
+
+local pieces = {}
+
+local function piece(size)
+  pieces[size] = pieces[size] or ("x"):rep(size)
+  return pieces[size]
+end
+
+local function small()
+  return { status = 200, body = "hello world\n", headers = { ["Content-Type"] = "text/plain" } }
+end
+
+local function stream(request)
+  local size = math.tointeger(request.query.size)
+  local text, count = piece(size), math.tointeger(request.query.bytes) // size
+  return {
+    body = function(out)
+      for _ = 1, count do
+        out:write(text)
+      end
+    end,
+  }
+end
+
+local function range(request)
+  local limit = math.tointeger(request.query.limit)
+  return {
+    body = tg.generate(function(yield)
+      for i = 0, limit - 1 do
+        yield(i)
+      end
+    end),
+  }
+end
+
+local function idle()
+  return {
+    body = tg.generate(function(yield)
+      yield(1)
+      tg.wait(function() end)
+    end),
+  }
+end
+
+local function pass() end
+
+local function chain(count)
+  local list = {}
+  for i = 1, count do
+    list[i] = { name = "i" .. i, enter = pass, leave = pass }
+  end
+  list[count + 1] = small
+  return list
+end
+
+return {
+  limits = { connections = 20000 },
+  routes = {
+    { "/small", get = small },
+    { "/small3", get = chain(3) },
+    { "/small10", get = chain(10) },
+    { "/stream", get = stream },
+    { "/range", get = range },
+    { "/idle", get = idle },
+  },
+}
