@@ -47,8 +47,8 @@ struct tidegate_options {
     struct event_base *base; /* borrowed: the host's loop, one worker; NULL: a loop of its own */
     unsigned workers;        /* 0 for what the script says, else one */
 
-    int access_log;          /* not 0: a line at TIDEGATE_INFO for each exchange (the default) */
-    int dev;                 /* not 0: unhandled errors are shown to the client */
+    int access_log; /* not 0: a line at TIDEGATE_INFO for each exchange (the default) */
+    int dev;        /* not 0: unhandled errors are shown to the client */
 
     /* Called, protected, for each new Lua state before the script is loaded: adds C functions.
      * Not 0: the load fails.  It may raise. */
@@ -57,8 +57,8 @@ struct tidegate_options {
 
     /* Called on the thread of the worker concerned.  line has no line break.  NULL: silence. */
     void (*log)(void *arg, enum tidegate_level level, const char *line);
-    void *log_arg;                  /* borrowed */
-    enum tidegate_level log_level;  /* lines below it are not made; TIDEGATE_INFO by default */
+    void *log_arg;                 /* borrowed */
+    enum tidegate_level log_level; /* lines below it are not made; TIDEGATE_INFO by default */
 };
 
 /* Fills *options with the defaults; size is sizeof *options in the caller. */

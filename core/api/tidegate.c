@@ -12,8 +12,8 @@
 #include "io/loop.h"
 #include "util/mem.h"
 
-#define STRING(x)  #x
-#define VALUE(x)   STRING(x)
+#define STRING(x) #x
+#define VALUE(x)  STRING(x)
 
 enum { ERROR_MAX = 65536 };
 

@@ -58,8 +58,8 @@ const struct tg_format *tg_format_find(struct tg_slice media_type)
     const char *end = media_type.len ? memchr(media_type.p, ';', media_type.len) : NULL;
     if (end)
         media_type.len = (size_t)(end - media_type.p);
-    while (media_type.len && (media_type.p[media_type.len - 1] == ' ' ||
-                              media_type.p[media_type.len - 1] == '\t'))
+    while (media_type.len &&
+           (media_type.p[media_type.len - 1] == ' ' || media_type.p[media_type.len - 1] == '\t'))
         media_type.len--;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (tg_slice_equal_nocase(media_type, formats[i]->media_type))

@@ -14,7 +14,8 @@ struct tg_format {
     struct tg_slice between; /* before each element but the first */
     struct tg_slice after;   /* after each element */
     struct tg_slice end;
-    bool lines; /* a list's items are elements; elements that are strings stand as they are if raw */
+    bool
+        lines; /* a list's items are elements; elements that are strings stand as they are if raw */
     bool raw;
 };
 

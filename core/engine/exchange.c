@@ -418,8 +418,8 @@ static enum tg_status route(struct tg_exchange *x)
         snprintf(match->allow, sizeof match->allow, "GET, HEAD, OPTIONS");
         return keep_match(x, match);
     }
-    tg_router_match(x->script->router, method,
-                    without_port(tg_conn_span(x->conn, head->authority)), path, match);
+    tg_router_match(x->script->router, method, without_port(tg_conn_span(x->conn, head->authority)),
+                    path, match);
     return keep_match(x, match);
 }
 
@@ -447,8 +447,7 @@ void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn)
 
 /* --- For interceptors ------------------------------------------------------------------------- */
 
-void tg_exchange_fail(struct tg_exchange *x, int status, const char *message,
-                      const char *traceback)
+void tg_exchange_fail(struct tg_exchange *x, int status, const char *message, const char *traceback)
 {
     const struct tg_interceptor *running = tg_exchange_running(x);
     enum tg_stage stage = tg_exchange_stage(x);

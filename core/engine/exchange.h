@@ -51,7 +51,7 @@ struct tg_script_ops {
 struct tg_chain {
     const struct tg_interceptor **items;
     size_t count;
-    const char *name; /* the route's name, or "METHOD /path", for messages */
+    const char *name;       /* the route's name, or "METHOD /path", for messages */
     const char *route_name; /* NULL when it has none */
 };
 
@@ -59,9 +59,9 @@ struct tg_chain {
 struct tg_script {
     const struct tg_script_ops *ops;
     void *arg;
-    struct tg_router *router;           /* its routes are struct tg_chain */
-    const struct tg_chain *around;      /* the service's interceptors, with no handler */
-    const struct tg_chain *not_found;   /* the same and the script's handler; NULL: a plain 404 */
+    struct tg_router *router;         /* its routes are struct tg_chain */
+    const struct tg_chain *around;    /* the service's interceptors, with no handler */
+    const struct tg_chain *not_found; /* the same and the script's handler; NULL: a plain 404 */
 };
 
 struct tg_engine {
@@ -70,8 +70,8 @@ struct tg_engine {
     struct tg_gather *gather;
     const struct tg_script *script; /* for the requests that come from now on */
     bool access_log;
-    uint64_t exchanges; /* begun so far; ids are made of it */
-    uint32_t epoch;     /* another at each start */
+    uint64_t exchanges;    /* begun so far; ids are made of it */
+    uint32_t epoch;        /* another at each start */
     struct tg_match match; /* space to match in */
 };
 

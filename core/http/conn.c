@@ -98,7 +98,8 @@ void tg_conn_abort(struct tg_conn *conn)
     if (!shows) {
         /* evhttp shuts the socket down before it closes it, which would send a FIN. */
         struct sockaddr none = {.sa_family = AF_UNSPEC};
-        connect(bufferevent_getfd(conn->bev), &none, sizeof none);
+        int refused = connect(bufferevent_getfd(conn->bev), &none, sizeof none);
+        (void)refused; /* the FIN is all that is left then */
     }
     tg_conn_destroy(conn, TG_GONE_ABORTED);
 }
@@ -441,8 +442,8 @@ static void watch(struct tg_conn *conn, short what)
     conn->watching = what;
     if (!what)
         return;
-    event_assign(&conn->socket, base, bufferevent_getfd(conn->bev), what | EV_PERSIST, on_socket,
-                 conn);
+    event_assign(&conn->socket, base, bufferevent_getfd(conn->bev), (short)(what | EV_PERSIST),
+                 on_socket, conn);
     event_add(&conn->socket, NULL);
 }
 
@@ -629,7 +630,7 @@ bool tg_conn_secure(const struct tg_conn *conn)
 
 static int family_and_port(const struct tg_conn *conn, uint16_t *port)
 {
-    struct sockaddr_storage local;
+    struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
     socklen_t size = sizeof local;
     *port = 0;
     if (getsockname(bufferevent_getfd(conn->bev), (struct sockaddr *)&local, &size) != 0)

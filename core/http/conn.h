@@ -41,7 +41,7 @@ const struct tg_field *tg_conn_fields(const struct tg_conn *conn); /* head->fiel
 struct tg_slice tg_conn_span(const struct tg_conn *conn, struct tg_span span);
 struct tg_slice tg_conn_field_name(const struct tg_conn *conn, const struct tg_field *field);
 struct tg_slice tg_conn_field_value(const struct tg_conn *conn, const struct tg_field *field);
-bool tg_conn_secure(const struct tg_conn *conn); /* TLS */
+bool tg_conn_secure(const struct tg_conn *conn);                      /* TLS */
 const char *tg_conn_peer(const struct tg_conn *conn, uint16_t *port); /* "unix:" and 0 for those */
 uint16_t tg_conn_local_port(const struct tg_conn *conn);
 

@@ -36,7 +36,7 @@ enum tg_reply_framing { TG_REPLY_LENGTH, TG_REPLY_CHUNKED, TG_REPLY_CLOSE, TG_RE
 struct tg_reply {
     enum tg_reply_framing framing;
     bool committed;
-    bool last; /* the body's end was sent */
+    bool last;  /* the body's end was sent */
     char *head; /* serialised, until it is sent; the reply's */
     size_t head_len;
     uint64_t bytes; /* of body taken */
@@ -106,7 +106,7 @@ static inline struct evbuffer *tg_conn_output(const struct tg_conn *conn)
 void tg_conn_wake(struct tg_conn *conn); /* its chores are done in the next turn of the loop */
 void tg_conn_destroy(struct tg_conn *conn, enum tg_gone why); /* frees it, telling its owner */
 void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req); /* evhttp's callback */
-void tg_conn_linger(struct tg_conn *conn); /* waits a moment for the client to close first */
+void tg_conn_linger(struct tg_conn *conn);     /* waits a moment for the client to close first */
 void tg_conn_close_idle(struct tg_conn *conn); /* for a server that stops */
 void tg_conn_update_reading(struct tg_conn *conn);
 

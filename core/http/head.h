@@ -41,9 +41,9 @@ struct tg_head {
     struct tg_span query;     /* what follows the first '?' */
     struct tg_span authority; /* Host, or that of an absolute-form target, which must agree */
     bool has_query;
-    bool secure;              /* an absolute-form target said https */
-    int minor;                /* 0 for HTTP/1.0, 1 for 1.1 and above */
-    bool close;               /* the connection ends after this exchange */
+    bool secure; /* an absolute-form target said https */
+    int minor;   /* 0 for HTTP/1.0, 1 for 1.1 and above */
+    bool close;  /* the connection ends after this exchange */
     bool expect_continue;
     enum tg_framing_kind framing;
     uint64_t length; /* for TG_FRAMING_LENGTH */

@@ -144,6 +144,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         tg_file_send_go_on(conn);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the sink's interface */
 enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len, unsigned flags,
                                  void (*on_sent)(void *arg, enum tg_status status), void *arg)
 {

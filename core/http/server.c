@@ -182,7 +182,8 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
     struct tg_server *server = search.found;
     if (!server)
         return;
-    tg_log(server->o.log, TG_LOG_WARN, "accept: %s; trying again in 100 ms", strerror(error));
+    tg_log(server->o.log, TG_LOG_WARN, "accept: %s; trying again in 100 ms",
+           strerrordesc_np(error));
     set_accepting(server, false);
     event_add(&server->resume, &accept_pause);
 }
@@ -318,7 +319,7 @@ static void remove_stale(const struct sockaddr_un *address)
 static enum tg_status listen_unix(struct tg_server *server, const char *path, const char **why)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct listener *added;
+    struct listener *added = NULL;
     char url[sizeof address.sun_path + 8];
     if (!*path || strlen(path) >= sizeof address.sun_path) {
         *why = "the path of a unix socket has 1 to 107 bytes";
@@ -329,7 +330,7 @@ static enum tg_status listen_unix(struct tg_server *server, const char *path, co
     enum tg_status status =
         listen_on(server, (struct sockaddr *)(void *)&address, sizeof address, &added);
     if (status != TG_OK) {
-        *why = strerror(errno);
+        *why = strerrordesc_np(errno);
         return status;
     }
     snprintf(url, sizeof url, "unix:%s", path);
@@ -350,13 +351,14 @@ static enum tg_status listen_inet(struct tg_server *server, const struct sockadd
 {
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
-    struct listener *added;
+    struct listener *added = NULL;
     enum tg_status status = listen_on(server, address, (int)len, &added);
     if (status != TG_OK) {
-        *why = strerror(errno);
+        *why = strerrordesc_np(errno);
         return status;
     }
     no_delay(added->listener);
+    memset(&bound, 0, sizeof bound);
     getsockname(evconnlistener_get_fd(added->listener), (struct sockaddr *)&bound, &size);
     added->url = print_url((struct sockaddr *)&bound, &added->port);
     return added->url ? TG_OK : TG_ENOMEM;
@@ -468,11 +470,11 @@ static void close_listeners(struct tg_server *server)
     }
 }
 
-void tg_server_stop(struct tg_server *server, void (*fn)(void *arg), void *arg)
+void tg_server_stop(struct tg_server *server, void (*on_idle_fn)(void *arg), void *arg)
 {
     struct tg_conn *conn = TAILQ_FIRST(&server->conns);
     server->stopping = true;
-    server->on_idle = fn;
+    server->on_idle = on_idle_fn;
     server->on_idle_arg = arg;
     close_listeners(server); /* whoever connects now is refused, and may try elsewhere */
     while (conn) {

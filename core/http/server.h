@@ -41,9 +41,9 @@ TG_MUST_CHECK enum tg_status tg_server_listen(struct tg_server *server, const ch
 const char *tg_server_url(const struct tg_server *server, size_t n);
 uint16_t tg_server_port(const struct tg_server *server, size_t n);
 
-/* Stops accepting, closes idle connections, and has responses end theirs.  on_idle(arg) is called
+/* Stops accepting, closes idle connections, and has responses end theirs.  on_idle_fn(arg) is called
  * once, from the loop, when the last connection has gone. */
-void tg_server_stop(struct tg_server *server, void (*on_idle)(void *arg), void *arg);
+void tg_server_stop(struct tg_server *server, void (*on_idle_fn)(void *arg), void *arg);
 
 size_t tg_server_connections(const struct tg_server *server);
 

@@ -3,54 +3,54 @@
 
 #include "util/clock.h"
 
-static void arm(struct tg_deadline *d, uint64_t now)
+static void arm(struct tg_deadline *deadline, uint64_t now)
 {
-    uint64_t ms = d->at > now ? d->at - now : 1;
+    uint64_t ms = deadline->at > now ? deadline->at - now : 1;
     struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
-    d->armed = d->at;
-    event_add(&d->event, &tv);
+    deadline->armed = deadline->at;
+    event_add(&deadline->event, &tv);
 }
 
 static void fire(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    struct tg_deadline *d = arg;
-    d->armed = 0;
-    if (!d->at)
+    struct tg_deadline *deadline = arg;
+    deadline->armed = 0;
+    if (!deadline->at)
         return;
     uint64_t now = tg_clock_coarse_ms();
-    if (now < d->at) {
-        arm(d, now);
+    if (now < deadline->at) {
+        arm(deadline, now);
         return;
     }
-    d->at = 0;
-    d->fn(d->arg); /* last: d may be gone after it */
+    deadline->at = 0;
+    deadline->fn(deadline->arg); /* last: deadline may be gone after it */
 }
 
-void tg_deadline_init(struct tg_deadline *d, struct event_base *base, void (*fn)(void *arg),
+void tg_deadline_init(struct tg_deadline *deadline, struct event_base *base, void (*fn)(void *arg),
                       void *arg)
 {
-    event_assign(&d->event, base, -1, 0, fire, d);
-    d->at = 0;
-    d->armed = 0;
-    d->fn = fn;
-    d->arg = arg;
+    event_assign(&deadline->event, base, -1, 0, fire, deadline);
+    deadline->at = 0;
+    deadline->armed = 0;
+    deadline->fn = fn;
+    deadline->arg = arg;
 }
 
-void tg_deadline_fini(struct tg_deadline *d)
+void tg_deadline_fini(struct tg_deadline *deadline)
 {
-    event_del(&d->event);
+    event_del(&deadline->event);
 }
 
-void tg_deadline_set(struct tg_deadline *d, uint64_t ms)
+void tg_deadline_set(struct tg_deadline *deadline, uint64_t ms)
 {
     if (!ms) {
-        d->at = 0;
+        deadline->at = 0;
         return;
     }
     uint64_t now = tg_clock_coarse_ms();
-    d->at = now + ms;
-    if (!d->armed || d->armed > d->at)
-        arm(d, now);
+    deadline->at = now + ms;
+    if (!deadline->armed || deadline->armed > deadline->at)
+        arm(deadline, now);
 }

@@ -57,8 +57,7 @@ static int l_enqueue(lua_State *L)
         check_interceptor(L, i);
     for (int i = 2; i <= top; i++) {
         normalise(L, i);
-        const struct tg_lua_interceptor *made =
-            tg_lua_interceptor_new(L, -1, &call->enqueued);
+        const struct tg_lua_interceptor *made = tg_lua_interceptor_new(L, -1, &call->enqueued);
         lua_pop(L, 1);
         switch (tg_exchange_enqueue(call->exchange, &made->base)) {
         case TG_OK:

@@ -43,18 +43,12 @@ static int resume(lua_State *L, lua_State *co, int nargs)
 static bool can_resume(lua_State *L, lua_State *co)
 {
     lua_Debug ar;
-    if (co == L)
-        lua_pushliteral(L, "cannot resume non-suspended coroutine");
-    else if (lua_status(co) == LUA_YIELD)
+    if (co != L && lua_status(co) == LUA_YIELD)
         return true;
-    else if (lua_status(co) != LUA_OK)
-        lua_pushliteral(L, "cannot resume dead coroutine");
-    else if (lua_getstack(co, 0, &ar))
-        lua_pushliteral(L, "cannot resume non-suspended coroutine");
-    else if (lua_gettop(co) == 0)
-        lua_pushliteral(L, "cannot resume dead coroutine");
-    else
-        return true;
+    bool runs = co == L || (lua_status(co) == LUA_OK && lua_getstack(co, 0, &ar));
+    if (!runs && lua_status(co) == LUA_OK && lua_gettop(co) > 0)
+        return true; /* it has its function and has not begun */
+    lua_pushfstring(L, "cannot resume %s coroutine", runs ? "non-suspended" : "dead");
     return false;
 }
 

@@ -41,18 +41,18 @@ static int raise_errno(lua_State *L, const char *path)
     case ENOTDIR:
     case ELOOP:
     case ENAMETOOLONG:
-        return tg_failure_raise_status(L, 404, "%s: %s", path, strerror(error));
+        return tg_failure_raise_status(L, 404, "%s: %s", path, strerrordesc_np(error));
     case EACCES:
     case EPERM:
-        return tg_failure_raise_status(L, 403, "%s: %s", path, strerror(error));
+        return tg_failure_raise_status(L, 403, "%s: %s", path, strerrordesc_np(error));
     default:
-        return tg_failure_raise_status(L, 500, "%s: %s", path, strerror(error));
+        return tg_failure_raise_status(L, 500, "%s: %s", path, strerrordesc_np(error));
     }
 }
 
 uint64_t tg_file_take(lua_State *L, struct tg_call *call, int index)
 {
-    struct stat info;
+    struct stat info = {0};
     const char *path = path_of(L, index);
     tg_file_drop(call);
     call->file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

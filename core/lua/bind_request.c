@@ -138,6 +138,27 @@ static void push_decoded(lua_State *L, struct tg_slice text, bool form)
     luaL_pushresultsize(&buffer, len);
 }
 
+/* Stack: table, name, nil. */
+static void add_first(lua_State *L, struct tg_slice value, bool lists)
+{
+    lua_pop(L, 1);
+    if (lists) {
+        lua_createtable(L, 1, 0);
+        push_decoded(L, value, true);
+        lua_rawseti(L, -2, 1);
+    } else {
+        push_decoded(L, value, true);
+    }
+    lua_rawset(L, -3);
+}
+
+/* Stack: table, name, list. */
+static void add_another(lua_State *L, struct tg_slice value)
+{
+    push_decoded(L, value, true);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+}
+
 /* One table for the first value of each name, or for lists of them all. */
 static void push_query(lua_State *L, const struct tg_call *call, bool lists)
 {
@@ -145,27 +166,16 @@ static void push_query(lua_State *L, const struct tg_call *call, bool lists)
     struct tg_slice name;
     struct tg_slice value;
     lua_newtable(L);
+    int table = lua_gettop(L);
     while (tg_query_next(&rest, &name, &value)) {
         push_decoded(L, name, true);
         lua_pushvalue(L, -1);
-        int type = lua_rawget(L, -3);
-        if (type == LUA_TNIL) {
-            lua_pop(L, 1);
-            if (lists) {
-                lua_createtable(L, 1, 0);
-                push_decoded(L, value, true);
-                lua_rawseti(L, -2, 1);
-            } else {
-                push_decoded(L, value, true);
-            }
-            lua_rawset(L, -3);
-            continue;
-        }
-        if (lists) {
-            push_decoded(L, value, true);
-            lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-        }
-        lua_pop(L, 2);
+        bool is_new = lua_rawget(L, -3) == LUA_TNIL;
+        if (is_new)
+            add_first(L, value, lists);
+        else if (lists)
+            add_another(L, value);
+        lua_settop(L, table);
     }
 }
 

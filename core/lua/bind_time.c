@@ -12,7 +12,8 @@
 
 #define WAIT_TYPE "tidegate.Wait"
 
-static const double seconds_max = 1e9; /* some 30 years: more overflows nothing, and means for ever */
+static const double seconds_max =
+    1e9; /* some 30 years: more overflows nothing, and means for ever */
 
 static struct timeval duration(lua_State *L, int index)
 {

@@ -157,8 +157,11 @@ static int out_index(lua_State *L)
 
 void tg_out_open(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"write", l_write}, {"print", l_print}, {"flush", l_flush},
-                                       {"close", l_close}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"write", l_write},
+                                       {"print", l_print},
+                                       {"flush", l_flush},
+                                       {"close", l_close},
+                                       {NULL, NULL}};
     luaL_newmetatable(L, WRITER_TYPE);
     lua_pushvalue(L, -1);
     luaL_newlibtable(L, methods);

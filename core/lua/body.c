@@ -191,7 +191,8 @@ static void lend(lua_State *L, struct tg_call *call, int index)
     lua_setiuservalue(L, -2, 1);
     anchor->L = tg_lua_main(tg_lua_of(L));
     anchor->ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    tg_out_check(L, tg_writer_write_lent(&call->exchange->writer, data, len, release_string, anchor));
+    tg_out_check(L,
+                 tg_writer_write_lent(&call->exchange->writer, data, len, release_string, anchor));
 }
 
 static int write_string(lua_State *L)
@@ -318,9 +319,9 @@ static int send_file(lua_State *L)
 static bool push_way(lua_State *L, enum body_kind kind)
 {
     static const lua_CFunction ways[] = {
-        [BODY_STRING] = write_string, [BODY_PRINTED] = write_printed,
+        [BODY_STRING] = write_string,    [BODY_PRINTED] = write_printed,
         [BODY_FUNCTION] = call_function, [BODY_FILE] = send_file,
-        [BODY_REQUEST] = echo, [BODY_OBJECT] = write_object,
+        [BODY_REQUEST] = echo,           [BODY_OBJECT] = write_object,
         [BODY_UNKNOWN] = NULL,
     };
     if (!ways[kind])

@@ -56,7 +56,8 @@ void tg_failure_push_closed(lua_State *L)
 int tg_failure_raise_closed(lua_State *L)
 {
     tg_failure_push_closed(L);
-    return lua_error(L);
+    lua_error(L);
+    __builtin_unreachable();
 }
 
 int tg_failure_raise_status(lua_State *L, int status, const char *format, ...)
@@ -169,8 +170,7 @@ static void tell(lua_State *L, const struct tg_call *call)
     int table = lua_gettop(L);
     lua_getfield(L, table, "message");
     lua_getfield(L, table, "traceback");
-    tg_exchange_fail(call->exchange, status_of(L, table), lua_tostring(L, -2),
-                     lua_tostring(L, -1));
+    tg_exchange_fail(call->exchange, status_of(L, table), lua_tostring(L, -2), lua_tostring(L, -1));
     lua_settop(L, table);
 }
 

@@ -17,7 +17,7 @@ void tg_failure_push(lua_State *L, struct tg_call *call);
 
 /* The error value that writes raise when the client has gone: tg.closed. */
 void tg_failure_push_closed(lua_State *L);
-int tg_failure_raise_closed(lua_State *L);
+int tg_failure_raise_closed(lua_State *L) __attribute__((noreturn));
 
 /* Raises an error whose answer, when nobody handles it, has this status. */
 int tg_failure_raise_status(lua_State *L, int status, const char *format, ...)

@@ -8,8 +8,9 @@
 
 /* The formats that may be asked for, in the order in which they win ties. */
 static const struct tg_slice offered[] = {
-    {"application/json", 16},     {"application/x-ndjson", 20}, {"application/jsonl", 17},
-    {"text/plain", 10},           {"text/csv", 8},              {"text/event-stream", 17},
+    {"application/json", 16},  {"application/x-ndjson", 20},
+    {"application/jsonl", 17}, {"text/plain", 10},
+    {"text/csv", 8},           {"text/event-stream", 17},
     {"application/edn", 15},
 };
 

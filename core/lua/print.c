@@ -44,8 +44,9 @@ enum frame_kind { LIST, SMALL_MAP, LARGE_MAP };
 struct frame {
     enum frame_kind kind;
     int base;
-    int64_t at;    /* how many are printed */
-    int64_t count; /* of a map; for a list, -1 while lua_next() gives it in order, else its length */
+    int64_t at; /* how many are printed */
+    int64_t
+        count; /* of a map; for a list, -1 while lua_next() gives it in order, else its length */
     unsigned char order[SORTED_MAX];
 };
 
@@ -103,8 +104,7 @@ static struct frame *push_frame(lua_State *L)
         fail_at(L, "tables nested so deeply");
     if (!p || p->depth == p->size) {
         size_t size = p ? p->size * 2 : FIRST_FRAMES;
-        struct printer *larger =
-            lua_newuserdatauv(L, sizeof *p + size * sizeof(struct frame), 0);
+        struct printer *larger = lua_newuserdatauv(L, sizeof *p + size * sizeof(struct frame), 0);
         if (p)
             memcpy(larger, p, sizeof *p + p->depth * sizeof(struct frame));
         else
@@ -566,7 +566,7 @@ static int run_generator(lua_State *L)
 
 /* --- Iterators and coroutines -------------------------------------------------------------------- */
 
-enum { AT_NEXT, AT_VALUE, AT_PRINTED }; /* where elements_on() goes on */
+enum { AT_NEXT, AT_VALUE, AT_PRINTED };                /* where elements_on() goes on */
 enum { ITERATOR = 4, STATE, CONTROL, COUNT, ELEMENT }; /* stack places */
 
 static int elements_on(lua_State *L, int status, lua_KContext context);
@@ -631,17 +631,14 @@ static int elements_on(lua_State *L, int status, lua_KContext context)
     struct tg_writer *w = writer_of(L);
     const struct tg_format *format = lua_touserdata(L, 2);
     for (int at = (int)context;; at = AT_NEXT) {
-        if (at == AT_NEXT) {
+        if (at == AT_NEXT)
             call_iterator(L);
-            at = AT_VALUE;
+        if (at != AT_PRINTED && !take_element(L)) {
+            put(L, w, format->end);
+            return 0;
         }
-        if (at == AT_VALUE) {
-            if (!take_element(L)) {
-                put(L, w, format->end);
-                return 0;
-            }
+        if (at != AT_PRINTED)
             print_one(L, w, format);
-        }
         put(L, w, format->after);
         if (w->must_wait)
             return tg_out_wait(L, w, elements_waited);

@@ -53,7 +53,8 @@ static int read_on(lua_State *L)
     case TG_BODY_BROKEN:
         return tg_failure_raise_status(L, 400, "the request's body is badly framed");
     case TG_BODY_TOO_LARGE:
-        return tg_failure_raise_status(L, 413, "the request's body is larger than limits.body_bytes");
+        return tg_failure_raise_status(L, 413,
+                                       "the request's body is larger than limits.body_bytes");
     case TG_BODY_WAIT:
         break;
     }

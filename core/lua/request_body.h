@@ -8,7 +8,7 @@
 
 struct tg_call;
 
-void tg_request_body_open(lua_State *L);                              /* once per state */
+void tg_request_body_open(lua_State *L); /* once per state */
 void tg_request_body_push(lua_State *L, const struct tg_call *call);
 
 /* The next chunk as a string, or nil at the end, like request.body:read(): for lua_callk(). */

@@ -197,8 +197,7 @@ static void take_headers(lua_State *L, struct tg_exchange *x, struct tg_response
     }
 }
 
-void tg_response_take(lua_State *L, struct tg_exchange *x, int index,
-                      struct tg_response_info *info)
+void tg_response_take(lua_State *L, struct tg_exchange *x, int index, struct tg_response_info *info)
 {
     index = lua_absindex(L, index);
     check_shape(L, index);
@@ -209,6 +208,7 @@ void tg_response_take(lua_State *L, struct tg_exchange *x, int index,
     if (type == LUA_TTABLE)
         take_headers(L, x, info);
     else if (type != LUA_TNIL)
-        luaL_error(L, "the headers of a response are a table, these are a %s", luaL_typename(L, -1));
+        luaL_error(L, "the headers of a response are a table, these are a %s",
+                   luaL_typename(L, -1));
     lua_pop(L, 1);
 }

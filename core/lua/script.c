@@ -326,8 +326,8 @@ static void take_route(lua_State *L, struct tg_lua_script *script, int made)
     if (!route->method || !route->path)
         luaL_error(L, "a route without a method or a path");
     lua_pushfstring(L, "%s %s", *route->method ? route->method : "any", route->path);
-    route->chain.name = tg_strdup(route->chain.route_name ? route->chain.route_name
-                                                          : lua_tostring(L, -1));
+    route->chain.name =
+        tg_strdup(route->chain.route_name ? route->chain.route_name : lua_tostring(L, -1));
     lua_pop(L, 1);
     if (!route->chain.name)
         no_memory(L);
@@ -368,8 +368,7 @@ static void take_unmatched(lua_State *L, struct tg_lua_script *script, int descr
         lua_setfield(L, -2, "name");
         size_t count = script->around.count;
         script->not_found.items = list_of(L, count + 1, sizeof *script->not_found.items);
-        memcpy(script->not_found.items, script->around.items,
-               count * sizeof *script->around.items);
+        memcpy(script->not_found.items, script->around.items, count * sizeof *script->around.items);
         script->not_found.items[count] = &intern(L, script, made)->base;
         script->not_found.count = count + 1;
         script->engine.not_found = &script->not_found;
@@ -480,8 +479,7 @@ static void run_script(lua_State *L, const struct tg_lua_script_options *o)
 
 static void add_problem(lua_State *L, struct tg_lua_script *script, const char *text)
 {
-    if (script->problems->len &&
-        tg_buf_add(script->problems, "\n", 1) != TG_OK)
+    if (script->problems->len && tg_buf_add(script->problems, "\n", 1) != TG_OK)
         return;
     if (tg_buf_add(script->problems, text, strlen(text)) == TG_ENOMEM)
         no_memory(L);

@@ -25,9 +25,9 @@ enum tg_lua_result {
 };
 
 struct tg_lua_options {
-    size_t memory_max;         /* bytes; 0 for no limit */
-    struct event_base *base;   /* borrowed; the loop that its tasks wait on */
-    const struct tg_log *log;  /* borrowed */
+    size_t memory_max;            /* bytes; 0 for no limit */
+    struct event_base *base;      /* borrowed; the loop that its tasks wait on */
+    const struct tg_log *log;     /* borrowed */
     void (*suspended)(void *arg); /* called whenever a task has begun to wait; may be NULL */
     void *arg;
 };

@@ -19,9 +19,9 @@ struct tg_task {
     void *owner;
 
     bool waiting;
-    bool ready;      /* woken, and on the list */
+    bool ready; /* woken, and on the list */
     bool timed_out;
-    bool spoilt;     /* the coroutine is not to be used again */
+    bool spoilt; /* the coroutine is not to be used again */
     lua_KContext serial;
     struct tg_task_wait wait;
     struct event timer;
@@ -109,8 +109,7 @@ static void forget_failure(struct tg_task *task)
 static enum tg_lua_result fail(struct tg_task *task, int status)
 {
     forget_failure(task);
-    if (status == LUA_ERRMEM ||
-        tg_lua_enter(task->tasks->lua, keep_failure, task) != TG_LUA_DONE)
+    if (status == LUA_ERRMEM || tg_lua_enter(task->tasks->lua, keep_failure, task) != TG_LUA_DONE)
         task->failure = LUA_REFNIL;
     close_coroutine(task, task->co);
     return status == LUA_ERRMEM ? TG_LUA_NOMEM : TG_LUA_FAILED;
@@ -310,7 +309,8 @@ static bool add_to_chain(struct tg_task *task, lua_State *co)
 {
     if (task->chain_len == task->chain_size) {
         size_t size = task->chain_size ? task->chain_size * 2 : 4;
-        lua_State **chain = size <= CHAIN_MAX ? tg_realloc(task->chain, size * sizeof *chain) : NULL;
+        lua_State **chain =
+            size <= CHAIN_MAX ? tg_realloc(task->chain, size * sizeof *chain) : NULL;
         if (!chain)
             return false;
         task->chain = chain;

@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#define KIB(n) ((uint64_t)(n) << 10)
-#define MIB(n) ((uint64_t)(n) << 20)
+#define KIB(n)     ((uint64_t)(n) << 10)
+#define MIB(n)     ((uint64_t)(n) << 20)
 #define SECONDS(n) ((uint64_t)(n)*1000U)
 
 enum kind { SIZE, TIME };

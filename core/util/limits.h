@@ -8,18 +8,18 @@
 
 /* Sizes in bytes, times in milliseconds, numbers plain; 0 means no limit. */
 struct tg_limits {
-    uint64_t head_bytes;   /* a request's head, its first line included: 431 past it */
-    uint64_t target_bytes; /* the request target: 414 past it */
-    uint64_t head_fields;  /* field lines in a head: 431 past it */
-    uint64_t head_timeout; /* from a head's first byte, or the accept, to its end: 408 past it */
-    uint64_t idle_timeout; /* a kept connection without a request */
-    uint64_t body_bytes;   /* a request's body: 413 past it */
-    uint64_t body_buffer;  /* request.body:all(): 413 past it */
-    uint64_t body_drain;   /* of a body that nobody read, to keep the connection */
-    uint64_t gather;       /* of a response's body before it goes out */
-    uint64_t high_water;   /* waiting for the client: the producer stops */
-    uint64_t low_water;    /* waiting for the client: the producer goes on */
-    uint64_t write_timeout;    /* a client that takes nothing */
+    uint64_t head_bytes;    /* a request's head, its first line included: 431 past it */
+    uint64_t target_bytes;  /* the request target: 414 past it */
+    uint64_t head_fields;   /* field lines in a head: 431 past it */
+    uint64_t head_timeout;  /* from a head's first byte, or the accept, to its end: 408 past it */
+    uint64_t idle_timeout;  /* a kept connection without a request */
+    uint64_t body_bytes;    /* a request's body: 413 past it */
+    uint64_t body_buffer;   /* request.body:all(): 413 past it */
+    uint64_t body_drain;    /* of a body that nobody read, to keep the connection */
+    uint64_t gather;        /* of a response's body before it goes out */
+    uint64_t high_water;    /* waiting for the client: the producer stops */
+    uint64_t low_water;     /* waiting for the client: the producer goes on */
+    uint64_t write_timeout; /* a client that takes nothing */
     uint64_t response_timeout; /* from the request to its response's first byte: 503 past it */
     uint64_t drain;            /* what is in flight at a stop */
     uint64_t connections;

@@ -7,7 +7,7 @@ local service = require("tidegate.service")
 ---@class tidegate
 local tg = {}
 
--- What C provides: tg.file, tg.seq, tg.generate, tg.json, tg.sleep, tg.wait, tg.now, tg.log, tg.closed.
+-- What C provides; meta.lua declares it.
 for name, value in pairs(core) do
   tg[name] = value
 end
@@ -32,8 +32,8 @@ end
 ---@type tidegate.Description?
 local loaded
 
---- The path of a named route of the script that is loaded, with its parameters percent-encoded. What
---- is no parameter of the route goes to the query.
+--- The path of a named route of the script that is loaded, its parameters percent-encoded. What is no
+--- parameter of the route goes to the query.
 ---@param name string
 ---@param params? table<string, string|number|(string|number)[]>
 ---@return string path
