@@ -32,8 +32,8 @@ end
 ---@type tidegate.Description?
 local loaded
 
---- The path of a named route of the script that is loaded, its parameters percent-encoded. What is no
---- parameter of the route goes to the query.
+--- The path of a named route of the script that is loaded, its parameters percent-encoded. What is
+--- no parameter of the route goes to the query.
 ---@param name string
 ---@param params? table<string, string|number|(string|number)[]>
 ---@return string path

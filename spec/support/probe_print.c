@@ -21,6 +21,7 @@ struct print {
     struct event_base *base;
     struct tg_lua *lua;
     struct tg_task *task;
+    struct tg_task *beside; /* another one in the same state */
     struct tg_gather gather;
     struct tg_writer writer;
     struct tg_response_head head;
@@ -93,15 +94,20 @@ static void end_writer(struct print *p)
     p->has_writer = false;
 }
 
-static int keep_error(lua_State *L)
+static int keep_error_of(lua_State *L, struct print *p, struct tg_task *task)
 {
-    struct print *p = lua_touserdata(L, 1);
-    tg_task_push_error(L, p->task);
+    tg_task_push_error(L, task);
     size_t len;
     const char *text = luaL_tolstring(L, -2, &len);
     if (tg_buf_add(&p->error, text, len) < 0)
         return luaL_error(L, "no memory");
     return 0;
+}
+
+static int keep_error(lua_State *L)
+{
+    struct print *p = lua_touserdata(L, 1);
+    return keep_error_of(L, p, p->task);
 }
 
 static void ended(struct print *p, enum tg_lua_result result)
@@ -201,6 +207,7 @@ static int p_gc(lua_State *L)
 {
     struct print *p = check(L);
     tg_task_free(p->task);
+    tg_task_free(p->beside);
     end_writer(p);
     tg_lua_free(p->lua);
     if (p->base)
@@ -228,6 +235,7 @@ static int p_new(lua_State *L)
         return luaL_error(L, "no memory");
     tg_lua_set_user(p->lua, p);
     p->task = tg_task_new(p->lua, on_done, p);
+    p->beside = tg_task_new(p->lua, NULL, NULL);
     if (tg_lua_enter(p->lua, open_state, p) != TG_LUA_DONE)
         return luaL_error(L, "%s", tg_lua_error(p->lua));
     return 1;
@@ -276,12 +284,17 @@ static void read_options(lua_State *L, struct print *p)
     p->has_writer = true;
 }
 
-static int push_result(lua_State *L, const struct print *p)
+static int push_result_of(lua_State *L, const struct print *p, enum tg_lua_result result)
 {
     static const char *const names[] = {"done", "waiting", "failed", "no memory"};
-    lua_pushstring(L, names[p->result]);
+    lua_pushstring(L, names[result]);
     lua_pushlstring(L, p->error.p ? p->error.p : "", p->error.len);
     return 2;
+}
+
+static int push_result(lua_State *L, const struct print *p)
+{
+    return push_result_of(L, p, p->result);
 }
 
 /* run(code, { as=, full=, discard=, gone=, element=, high_water= }): prints what the code returns ->
@@ -340,6 +353,34 @@ static int p_go_on(lua_State *L)
     return push_result(L, p);
 }
 
+static int run_beside(lua_State *L)
+{
+    const struct print *p = lua_touserdata(L, 1);
+    if (luaL_loadstring(L, p->code) != LUA_OK)
+        return lua_error(L);
+    lua_callk(L, 0, 0, 0, s_resumed);
+    return 0;
+}
+
+static int keep_beside_error(lua_State *L)
+{
+    struct print *p = lua_touserdata(L, 1);
+    return keep_error_of(L, p, p->beside);
+}
+
+/* run_beside(code): runs it in a task of its own, which prints nothing -> as run() */
+static int p_run_beside(lua_State *L)
+{
+    struct print *p = check(L);
+    p->code = luaL_checkstring(L, 2);
+    tg_buf_clear(&p->error);
+    tg_task_cancel(p->beside);
+    enum tg_lua_result result = tg_task_start(p->beside, run_beside, p);
+    if (result == TG_LUA_FAILED)
+        tg_lua_enter(p->lua, keep_beside_error, p);
+    return push_result_of(L, p, result);
+}
+
 /* The exchange ends while its task waits. */
 static int p_cancel(lua_State *L)
 {
@@ -393,9 +434,12 @@ __attribute__((visibility("default"))) int luaopen_probe_print(lua_State *L);
 int luaopen_probe_print(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"run", p_run},       {"drain", p_drain}, {"drain_all", p_drain_all}, {"go_on", p_go_on},
-        {"cancel", p_cancel}, {"leave", p_leave}, {"output", p_output},       {"state", p_state},
-        {"__gc", p_gc},       {NULL, NULL},
+        {"run", p_run},     {"run_beside", p_run_beside},
+        {"drain", p_drain}, {"drain_all", p_drain_all},
+        {"go_on", p_go_on}, {"cancel", p_cancel},
+        {"leave", p_leave}, {"output", p_output},
+        {"state", p_state}, {"__gc", p_gc},
+        {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
         {"new", p_new}, {"content_type", p_content_type}, {NULL, NULL}};
