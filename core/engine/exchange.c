@@ -313,6 +313,8 @@ static void drive(struct tg_exchange *x, enum tg_step step)
         step = next_step(x);
     }
     x->waiting = true;
+    if (x->writer.committed)
+        tg_buf_fini(&x->fields); /* they are sent */
     if (x->phase == TG_PHASE_SENT)
         tg_conn_finish(x->conn); /* x may be gone after it */
 }

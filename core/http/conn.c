@@ -20,16 +20,7 @@
 
 #include "util/mem.h"
 
-static const struct timeval at_once = {0, 0};
-
 static void watch(struct tg_conn *conn, short what);
-
-void tg_conn_wake(struct tg_conn *conn)
-{
-    /* Not event_active(): from within its own callback that would never let the loop go on. */
-    if (!event_pending(&conn->wake, EV_TIMEOUT, NULL))
-        event_add(&conn->wake, &at_once);
-}
 
 /* --- The end ---------------------------------------------------------------------------------- */
 
@@ -51,7 +42,6 @@ static void free_conn(struct tg_conn *conn)
     /* A request that evhttp has let go of after an error is ours to free. */
     if (conn->req && !evhttp_request_get_connection(conn->req))
         evhttp_request_free(conn->req);
-    event_del(&conn->wake);
     event_del(&conn->socket);
     tg_deadline_fini(&conn->deadline);
     if (conn->raw)
@@ -129,7 +119,7 @@ static void withhold(struct tg_conn *conn)
         evbuffer_drain(
             in, evbuffer_get_length(in)); /* no memory; evhttp must not see it all the same */
         conn->broken = true;
-        tg_conn_wake(conn);
+        tg_server_wake(conn->server, conn, false);
     }
     conn->busy = false;
 }
@@ -455,7 +445,7 @@ static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info,
     size_t len = evbuffer_get_length(out);
     if ((conn->drain_fn && len <= conn->drain_mark) ||
         (len == 0 && (conn->finishing || conn->file)))
-        tg_conn_wake(conn);
+        tg_server_wake(conn->server, conn, false);
 }
 
 static void call_drained(struct tg_conn *conn)
@@ -467,11 +457,8 @@ static void call_drained(struct tg_conn *conn)
 
 /* The chores of one turn.  Each may end the connection, so only one is done; what else there is
  * shows again in the next turn. */
-static void on_wake(evutil_socket_t fd, short what, void *arg)
+void tg_conn_chores(struct tg_conn *conn)
 {
-    (void)fd;
-    (void)what;
-    struct tg_conn *conn = arg;
     size_t waiting = evbuffer_get_length(tg_conn_output(conn));
 
     if (!conn->evcon) { /* the first turn of its life */
@@ -490,7 +477,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if (conn->body_fn && conn->body_ready && (waiting == 0 || conn->drain_fn))
-        tg_conn_wake(conn); /* for later: see the order below */
+        tg_server_wake(conn->server, conn, false); /* for later: see the order below */
     if (conn->file && waiting == 0)
         tg_file_send_go_on(conn);
     else if (conn->finishing)
@@ -519,7 +506,7 @@ static void hold(struct tg_conn *conn)
     bufferevent_setcb(conn->bev, NULL, NULL, on_event, conn);
     tg_conn_update_reading(conn);
     if (conn->peer_closed)
-        tg_conn_wake(conn);
+        tg_server_wake(conn->server, conn, false);
 }
 
 void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req)
@@ -567,7 +554,6 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
     if (!conn->handle.generation || !conn->bev)
         goto fail;
 
-    event_assign(&conn->wake, options->base, -1, 0, on_wake, conn);
     event_assign(&conn->socket, options->base, -1, 0, on_socket, conn);
     tg_deadline_init(&conn->deadline, options->base, on_deadline, conn);
     if (tg_server_suspend_reading(server, conn->bev) != 0 ||
@@ -583,7 +569,7 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
     bufferevent_incref(conn->bev);
     /* Its evhttp_connection is to be learned, even of a silent client.  In this turn, so before it
      * can send or close. */
-    event_active(&conn->wake, EV_TIMEOUT, 1);
+    tg_server_wake(server, conn, true);
     return conn;
 
 fail:

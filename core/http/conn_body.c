@@ -122,7 +122,7 @@ void tg_conn_body_arrived(struct tg_conn *conn)
     if (!conn->body_fn || conn->body_ready)
         return;
     conn->body_ready = true;
-    tg_conn_wake(conn);
+    tg_server_wake(conn->server, conn, false);
 }
 
 void tg_conn_body_tell(struct tg_conn *conn)

@@ -48,6 +48,8 @@ struct tg_conn {
     struct tg_server *server;
     struct tg_handle handle;
     TAILQ_ENTRY(tg_conn) link;
+    TAILQ_ENTRY(tg_conn) wake_link;
+    bool wake_due; /* it has chores, and is on the server's list */
 
     struct bufferevent *bev;
     struct evhttp_connection *evcon; /* NULL until learned */
@@ -61,7 +63,6 @@ struct tg_conn {
     enum tg_gone why; /* for the close that is under way */
 
     struct tg_deadline deadline;
-    struct event wake;   /* zero timeouts: what is to be done from the loop */
     struct event socket; /* EV_CLOSED, and mostly EV_READ */
     short watching;      /* what it is pending for; 0: it is not */
 
@@ -103,7 +104,8 @@ static inline struct evbuffer *tg_conn_output(const struct tg_conn *conn)
     return bufferevent_get_output(conn->bev);
 }
 
-void tg_conn_wake(struct tg_conn *conn); /* its chores are done in the next turn of the loop */
+void tg_conn_chores(
+    struct tg_conn *conn); /* what tg_server_wake() was called for; conn may be gone */
 void tg_conn_destroy(struct tg_conn *conn, enum tg_gone why); /* frees it, telling its owner */
 void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req); /* evhttp's callback */
 void tg_conn_linger(struct tg_conn *conn);     /* waits a moment for the client to close first */
@@ -140,6 +142,9 @@ struct tg_field *tg_server_field_space(struct tg_server *server, size_t *count);
 char *tg_server_read_space(struct tg_server *server, size_t *size); /* until the next read */
 int tg_server_suspend_reading(struct tg_server *server, struct bufferevent *bev);
 struct tg_slots *tg_server_slots(struct tg_server *server);
+
+/* tg_conn_chores() is called in the loop's next turn, or, at_once, in this one: not from chores. */
+void tg_server_wake(struct tg_server *server, struct tg_conn *conn, bool at_once);
 void tg_server_adopt(struct tg_server *server, struct tg_conn *conn);
 struct tg_slice tg_server_date(struct tg_server *server); /* "Date: …\r\n", of this second */
 

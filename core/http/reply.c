@@ -20,7 +20,7 @@ enum { RUNS_MAX = 6, HEAD_EXTRA = 160 }; /* HEAD_EXTRA: status line, Date, frami
 static enum tg_status fail(struct tg_conn *conn)
 {
     conn->broken = true;
-    tg_conn_wake(conn); /* not here: the caller is still at work on conn */
+    tg_server_wake(conn->server, conn, false); /* not here: the caller is still at work on conn */
     return TG_ECLOSED;
 }
 
@@ -303,7 +303,7 @@ static void on_drain(void *sink, size_t low_water, void (*fn)(void *arg), void *
     conn->drain_arg = arg;
     conn->drain_mark = low_water;
     if (fn && pending(sink) <= low_water)
-        tg_conn_wake(conn);
+        tg_server_wake(conn->server, conn, false);
 }
 
 const struct tg_sink_ops tg_conn_sink = {

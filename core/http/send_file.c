@@ -122,7 +122,7 @@ void tg_file_send_go_on(struct tg_conn *conn)
         return;
     }
     if (status == TG_OK && file->left) {
-        tg_conn_wake(conn); /* others have their turn between windows */
+        tg_server_wake(conn->server, conn, false); /* others have their turn between windows */
         return;
     }
     if (status == TG_OK)
@@ -173,6 +173,6 @@ enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len,
     conn->file = file;
     if (flags & TG_SEND_LAST)
         conn->reply.last = true;
-    tg_conn_wake(conn);
+    tg_server_wake(conn->server, conn, false);
     return TG_AGAIN;
 }

@@ -23,6 +23,7 @@
 enum { READ_SIZE = 65536, LISTENERS_MAX = 64, DATE_SIZE = sizeof "Date: \r\n" + TG_HTTP_DATE_SIZE };
 
 static const struct timeval accept_pause = {0, 100000}; /* when descriptors have run out */
+static const struct timeval next_turn = {0, 0};
 static const struct timeval resume_rest = {3600, 0};
 
 struct listener {
@@ -44,6 +45,10 @@ struct tg_server {
     void (*on_idle)(void *arg);
     void *on_idle_arg;
     struct event idle; /* calls on_idle from the loop */
+
+    struct event wake; /* for the connections that have chores */
+    TAILQ_HEAD(, tg_conn) wakes;
+    size_t wake_count;
 
     TAILQ_HEAD(, tg_conn) conns;
     size_t conn_count;
@@ -188,6 +193,42 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
     event_add(&server->resume, &accept_pause);
 }
 
+void tg_server_wake(struct tg_server *server, struct tg_conn *conn, bool at_once)
+{
+    if (!conn->wake_due) {
+        conn->wake_due = true;
+        server->wake_count++;
+        TAILQ_INSERT_TAIL(&server->wakes, conn, wake_link);
+    }
+    /* event_active() from the event's own callback would never let the loop go on. */
+    if (at_once)
+        event_active(&server->wake, EV_TIMEOUT, 1);
+    else if (!event_pending(&server->wake, EV_TIMEOUT, NULL))
+        event_add(&server->wake, &next_turn);
+}
+
+static void take_off_wakes(struct tg_server *server, struct tg_conn *conn)
+{
+    if (!conn->wake_due)
+        return;
+    conn->wake_due = false;
+    server->wake_count--;
+    TAILQ_REMOVE(&server->wakes, conn, wake_link);
+}
+
+/* Those that are on the list now: what they wake in turn has the next turn. */
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct tg_server *server = arg;
+    struct tg_conn *conn;
+    for (size_t n = server->wake_count; n && (conn = TAILQ_FIRST(&server->wakes)) != NULL; n--) {
+        take_off_wakes(server, conn);
+        tg_conn_chores(conn);
+    }
+}
+
 void tg_server_adopt(struct tg_server *server, struct tg_conn *conn)
 {
     TAILQ_INSERT_TAIL(&server->conns, conn, link);
@@ -214,6 +255,7 @@ static void check_idle(struct tg_server *server)
 
 void tg_server_forget(struct tg_server *server, struct tg_conn *conn)
 {
+    take_off_wakes(server, conn);
     TAILQ_REMOVE(&server->conns, conn, link);
     tg_slots_remove(&server->slots, conn->handle);
     server->conn_count--;
@@ -437,6 +479,8 @@ struct tg_server *tg_server_new(const struct tg_server_options *options)
     server->o = *options;
     server->accepting = true;
     TAILQ_INIT(&server->conns);
+    TAILQ_INIT(&server->wakes);
+    event_assign(&server->wake, options->base, -1, 0, on_wake, server);
     tg_slots_init(&server->slots);
     event_assign(&server->idle, options->base, -1, 0, on_idle, server);
     server->http = evhttp_new(options->base);
@@ -493,6 +537,7 @@ void tg_server_free(struct tg_server *server)
     while (!TAILQ_EMPTY(&server->conns))
         tg_conn_destroy(TAILQ_FIRST(&server->conns), TG_GONE_SHUTDOWN);
     event_del(&server->idle);
+    event_del(&server->wake);
     event_del(&server->resume);
     if (server->http)
         evhttp_free(server->http); /* frees the listeners that are bound to it */

@@ -38,7 +38,8 @@ static int l_sleep(lua_State *L)
 {
     struct tg_task_wait wait = {NULL, NULL};
     struct timeval tv = duration(L, 1);
-    tg_task_arm_timer(tg_task_check(L), &tv);
+    if (tg_task_arm_timer(tg_task_check(L), &tv) != TG_OK)
+        return luaL_error(L, "not enough memory");
     return tg_task_wait(L, &wait, slept);
 }
 
@@ -116,7 +117,8 @@ static int wait_armed(lua_State *L, int status, lua_KContext context)
     struct tg_task *task = tg_task_check(L);
     if (!lua_isnil(L, 2)) {
         struct timeval tv = duration(L, 2);
-        tg_task_arm_timer(task, &tv);
+        if (tg_task_arm_timer(task, &tv) != TG_OK)
+            return luaL_error(L, "not enough memory");
     }
     w->task = task;
     return tg_task_wait(L, &wait, wait_resumed);

@@ -365,10 +365,12 @@ int tg_body_produce(lua_State *L)
         tg_out_check(L, tg_writer_write(&x->writer, data, len));
         return produced(L, LUA_OK, (lua_KContext)call);
     }
+    lua_replace(L, 1); /* the body: nothing else is kept while it is produced */
+    lua_settop(L, 1);
     if (!push_way(L, kind))
         return produced(L, LUA_OK, (lua_KContext)call);
     lua_pushlightuserdata(L, call);
-    lua_pushvalue(L, 3);
+    lua_rotate(L, 1, -1);
     lua_callk(L, 2, 0, (lua_KContext)call, produced);
     return produced(L, LUA_OK, (lua_KContext)call);
 }

@@ -552,9 +552,10 @@ static int run_generator(lua_State *L)
 {
     struct generation *g = lua_newuserdatauv(L, sizeof *g, 0);
     *g = (struct generation){writer_of(L), lua_touserdata(L, 2), 0, false};
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, generation_close);
-    lua_setfield(L, -2, "__close");
+    if (luaL_newmetatable(L, "tidegate.Generation")) {
+        lua_pushcfunction(L, generation_close);
+        lua_setfield(L, -2, "__close");
+    }
     lua_setmetatable(L, -2);
     lua_toclose(L, 4);
     lua_getiuservalue(L, 3, 1);
@@ -699,14 +700,6 @@ static int print_lines(lua_State *L)
 
 /* --- For body.c and bind_writer.c ------------------------------------------------------------------ */
 
-static int ended(lua_State *L, int status, lua_KContext context)
-{
-    (void)L;
-    (void)status;
-    (void)context;
-    return 0;
-}
-
 /* The writer is on top. */
 static int element_waited(lua_State *L, int status, lua_KContext context)
 {
@@ -726,6 +719,8 @@ static int element_after(lua_State *L, int status, lua_KContext context)
     return w->must_wait ? tg_out_wait(L, w, element_waited) : 0;
 }
 
+/* Goes on in its caller's place, on a stack as if it had been called: one level less of Lua's stack for
+ * every stream that waits. */
 int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
 {
     lua_CFunction way = print_value;
@@ -733,15 +728,16 @@ int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *for
         way = print_elements;
     else if (format->lines && is_list(L, index))
         way = print_lines;
-    if (way == print_value)
+    else if (format->lines)
         return tg_print_element(L, w, format, index);
-    index = lua_absindex(L, index);
-    lua_pushcfunction(L, way);
-    lua_pushlightuserdata(L, w);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)format);
     lua_pushvalue(L, index);
-    lua_callk(L, 3, 0, 0, ended);
-    return 0;
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    lua_pushlightuserdata(L, w);
+    lua_insert(L, 1);
+    lua_pushlightuserdata(L, (void *)(uintptr_t)format);
+    lua_insert(L, 2);
+    return way(L);
 }
 
 int tg_print_element(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)

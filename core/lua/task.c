@@ -24,8 +24,8 @@ struct tg_task {
     bool spoilt; /* the coroutine is not to be used again */
     lua_KContext serial;
     struct tg_task_wait wait;
-    struct event timer;
-    lua_State **chain; /* the script's own coroutines that pass the wait on, innermost first */
+    struct event *timer; /* made when it is first needed: most tasks wait for no time */
+    lua_State **chain;   /* the script's own coroutines that pass the wait on, innermost first */
     size_t chain_len;
     size_t chain_size;
 
@@ -194,8 +194,13 @@ struct tg_task *tg_task_new(struct tg_lua *lua, tg_task_done_fn done, void *owne
         tg_free(task);
         return NULL;
     }
-    event_assign(&task->timer, tg_lua_base(lua), -1, 0, on_timer, task);
     return task;
+}
+
+static void stop_timer(struct tg_task *task)
+{
+    if (task->timer)
+        event_del(task->timer);
 }
 
 static void stop_wait(struct tg_task *task)
@@ -206,7 +211,7 @@ static void stop_wait(struct tg_task *task)
         task->wait.cancel(task->wait.arg);
     task->ready = false;
     task->waiting = false;
-    event_del(&task->timer);
+    stop_timer(task);
 }
 
 void tg_task_cancel(struct tg_task *task)
@@ -225,7 +230,8 @@ void tg_task_free(struct tg_task *task)
     if (!task)
         return;
     tg_task_cancel(task);
-    event_del(&task->timer);
+    if (task->timer)
+        event_free(task->timer);
     forget_failure(task);
     give_coroutine_back(task);
     tg_free(task->chain);
@@ -282,7 +288,7 @@ void tg_task_wake(struct tg_task *task)
     if (!task->waiting)
         return;
     task->waiting = false;
-    event_del(&task->timer);
+    stop_timer(task);
     if (!tasks->current) {
         go_on(task);
         return;
@@ -292,10 +298,14 @@ void tg_task_wake(struct tg_task *task)
     event_add(&tasks->ready_event, &at_once);
 }
 
-void tg_task_arm_timer(struct tg_task *task, const struct timeval *tv)
+enum tg_status tg_task_arm_timer(struct tg_task *task, const struct timeval *tv)
 {
+    if (!task->timer)
+        task->timer = event_new(tg_lua_base(task->tasks->lua), -1, 0, on_timer, task);
     task->timed_out = false;
-    event_add(&task->timer, tv);
+    if (!task->timer || event_add(task->timer, tv) != 0)
+        return TG_ENOMEM;
+    return TG_OK;
 }
 
 bool tg_task_timed_out(const struct tg_task *task)

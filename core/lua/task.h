@@ -14,6 +14,7 @@
 #include <lua.h>
 
 #include "lua/state.h"
+#include "util/status.h"
 
 /* Called from the loop when a task that had been waiting has come to its end. It may free the task,
  * or start it again. */
@@ -66,9 +67,9 @@ void tg_task_resumed(lua_State *L, lua_KContext context);
  * loop.  Does nothing for a task that does not wait (any more). */
 void tg_task_wake(struct tg_task *task);
 
-/* Wakes the waiting task after tv, unless something else does before.  The timer is the task's own:
- * no memory is needed.  tg_task_timed_out() tells k which it was. */
-void tg_task_arm_timer(struct tg_task *task, const struct timeval *tv);
+/* Wakes the waiting task after tv, unless something else does before.  TG_ENOMEM.
+ * tg_task_timed_out() tells k which it was. */
+TG_MUST_CHECK enum tg_status tg_task_arm_timer(struct tg_task *task, const struct timeval *tv);
 bool tg_task_timed_out(const struct tg_task *task);
 
 #endif
