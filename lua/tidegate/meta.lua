@@ -1,0 +1,176 @@
+---@meta tidegate
+-- meta.lua - what C provides, for editors and for the manual. Nothing in it is called.
+
+---@class tidegate
+local tg = {}
+
+--- Raised by every write once the client has gone. It compares equal to itself only, is not logged
+--- as an error, and should be let through: `<close>` variables run on the way.
+tg.closed = {}
+
+--- Suspends the caller for so many seconds. It blocks nobody else; what was written goes out
+--- before.
+---@async
+---@param seconds number zero or more
+function tg.sleep(seconds) end
+
+--- The bridge for callbacks: calls `arm` with a function and suspends the caller until that
+--- function is called. It works once and returns true; after that, and when the wait has ended
+--- some other way, it returns false and does nothing. What it was given is what `wait` returns.
+---@async
+---@param arm fun(resume: fun(...): boolean)
+---@param timeout? number seconds; `wait` then returns nil, "timeout"
+---@return any ...
+function tg.wait(arm, timeout) end
+
+--- The time of day: seconds since 1970, with a fraction.
+---@return number
+function tg.now() end
+
+--- Seconds on a clock that only goes forward: for differences.
+---@return number
+function tg.monotonic() end
+
+--- A line in the log. The arguments are joined by a space, each through `tostring`.
+tg.log = {}
+---@param ... any
+function tg.log.debug(...) end
+---@param ... any
+function tg.log.info(...) end
+---@param ... any
+function tg.log.warn(...) end
+---@param ... any
+function tg.log.error(...) end
+
+---@class tidegate.Sequence
+---@class tidegate.Generator
+---@class tidegate.File
+
+--- A lazy sequence over any iterator, as a generic `for` would run over it: the first value of
+--- each step is an element, nil ends it. It may wait.
+---@param iterator fun(state: any, control: any): any
+---@param state? any
+---@param control? any
+---@return tidegate.Sequence
+function tg.seq(iterator, state, control) end
+
+--- A lazy sequence of what `produce` yields. Each element is printed where it is yielded, and
+--- `yield` suspends the producer while the client is slow.
+---@param produce async fun(yield: fun(element: any))
+---@return tidegate.Generator
+function tg.generate(produce) end
+
+--- A file as a body: opened when it is sent. One that is missing, or is no regular file, is an
+--- error of status 404, one that may not be read of 403.
+---@param path string
+---@return tidegate.File
+function tg.file(path) end
+
+--- Marks for tables that print as JSON.
+tg.json = {}
+--- Prints as null.
+tg.json.null = nil
+--- The table itself, which prints as a list even when it is empty.
+---@param list table without a metatable
+---@return table
+function tg.json.array(list) end
+--- The table itself, which prints as an object even when it is empty.
+---@param map table without a metatable
+---@return table
+function tg.json.object(map) end
+
+--- What a script gets of a request. Fields are made when they are looked at; a script may set
+--- more.
+---@class tidegate.Request
+---@field method string
+---@field target string as it was sent
+---@field path string still encoded
+---@field query table<string, string> decoded: the first value of each name
+---@field query_list table<string, string[]> decoded: all of them
+---@field query_string string
+---@field headers table<string, string> in any case; repeated ones joined with ", "
+---@field path_params table<string, string> decoded
+---@field scheme "http"|"https"
+---@field host string
+---@field port integer
+---@field protocol "HTTP/1.0"|"HTTP/1.1"
+---@field remote_addr string "unix:" over a unix socket
+---@field remote_port integer
+---@field id string unique
+---@field route_name string?
+---@field body tidegate.RequestBody
+
+--- The request's body, as it comes. It may be a response's body.
+---@class tidegate.RequestBody
+local RequestBody = {}
+--- The next chunk, or nil at the end. Raises with status 400 when its framing breaks, 413 when it
+--- is larger than limits.body_bytes.
+---@async
+---@return string?
+function RequestBody:read() end
+--- for chunk in request.body:chunks() do
+---@return async fun(): string?
+function RequestBody:chunks() end
+--- The whole of it, up to limits.body_buffer: past that it raises with status 413.
+---@async
+---@return string
+function RequestBody:all() end
+
+--- The producing end of a response's body. All of it raises tg.closed once the client has gone.
+---@class tidegate.Writer
+---@field bytes integer written so far
+local Writer = {}
+--- Suspends the caller while the client is slow.
+---@async
+---@param ... string|number
+---@return tidegate.Writer
+function Writer:write(...) end
+--- In the response's format; as JSON where it has none.
+---@async
+---@param value any
+function Writer:print(value) end
+--- Sends what is gathered, and the head if that has not gone.
+---@async
+---@return tidegate.Writer
+function Writer:flush() end
+--- Ends the body.
+function Writer:close() end
+
+--- What an exchange carries through its interceptors.
+---@class tidegate.Context
+---@field request tidegate.Request
+---@field response tidegate.Response?
+---@field [string] any
+local Context = {}
+--- Appends interceptors to the queue; a function is a handler. Raises for what is none, and then
+--- nothing is queued.
+---@param ... tidegate.Interceptor|function
+function Context:enqueue(...) end
+--- Drops what has not entered yet.
+function Context:terminate() end
+--- Calls the predicate after each enter from this one on: true drops what has not entered.
+---@param predicate fun(ctx: tidegate.Context): any
+function Context:terminate_when(predicate) end
+--- Calls f once when the exchange has ended: "done", "client_closed", "timeout", "error" (with the
+--- err table), "shutdown" or "cancelled". f may not wait.
+---@param f fun(reason: string, err: table?)
+function Context:on_close(f) end
+--- Sends the response's head at once, and its body if it has one; more may follow.
+---@async
+---@param response tidegate.Response
+function Context:write_response(response) end
+--- Writes a body of any type, after what was written before; an implicit 200 when nothing was.
+---@async
+---@param body any
+function Context:write_response_body(body) end
+---@async
+function Context:flush() end
+---@return boolean whether anything of a response was committed
+function Context:response_sent() end
+
+---@class tidegate.Response
+---@field status? integer 200..999; 200 when there is a body
+---@field headers? table<string, string|number|(string|number)[]>
+---@field body? any
+
+return tg

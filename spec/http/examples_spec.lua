@@ -1,0 +1,75 @@
+-- What the README says, done: its curl lines, and the example that they go to.
+local curl = require("curl")
+local server = require("server")
+
+local function read(path)
+  local file <close> = assert(io.open(path))
+  return file:read("a")
+end
+
+-- The words of a shell line that quotes with ' only.
+local function words(line)
+  local list, rest = {}, line
+  while rest ~= "" do
+    local word, after = rest:match("^'([^']*)'%s*(.*)$")
+    if not word then word, after = rest:match("^(%S+)%s*(.*)$") end
+    list[#list + 1], rest = word, after
+  end
+  return list
+end
+
+local function curl_lines(text, pattern)
+  local list = {}
+  for line in text:gmatch(pattern) do list[#list + 1] = line end
+  return list
+end
+
+describe("examples/streaming.lua", function()
+  local s
+
+  setup(function() s = server.start({ file = "examples/streaming.lua" }) end)
+  teardown(function() s:stop() end)
+
+  local function run(line)
+    local arguments = words(line)
+    for i, word in ipairs(arguments) do
+      arguments[i] = word:gsub("^http://127%.0%.0%.1:8080", s.url)
+    end
+    return curl.run(arguments)
+  end
+
+  for _, line in ipairs(curl_lines(read("examples/streaming.lua"), "%-%- curl ([^\n]*)")) do
+    it("answers curl " .. line, function()
+      local result = run(line)
+      assert.equal(0, result.exit)
+      assert.equal(200, result.status)
+    end)
+  end
+
+  it("answers every curl line of the README's table as it says", function()
+    local lines = curl_lines(read("README.md"), "| `curl ([^`]*)` |")
+    assert.is_true(#lines >= 9)
+    local output = {}
+    for _, line in ipairs(lines) do
+      local result = run(line)
+      assert.equal(200, result.status, line)
+      output[line:match("8080/(%w*)")] = output[line:match("8080/(%w*)")] or result
+    end
+    assert.equal("[0,1,2,3,4,5,6,7,8,9]", output.range.stdout)
+    assert.equal(read("examples/streaming.lua"), output.file.stdout)
+    assert.matches('"squares":%[1,4,9,16,25%]', output.table.stdout)
+    assert.matches("^<svg.*</svg>\n$", output.drawing.stdout)
+    assert.equal(read("README.md"), output.echo.stdout)
+    assert.is_true(output.slow.time_total > 0.9)
+  end)
+end)
+
+describe("the README's script", function()
+  it("counts to five, half a second each", function()
+    local script = read("README.md"):match("```lua\n(.-)```")
+    local s <close> = server.start({ script = script })
+    local result = curl.run({ "-N", s.url .. "/count" })
+    assert.equal("[1,2,3,4,5]", result.stdout)
+    assert.is_true(result.time_starttransfer < 1 and result.time_total > 2.4)
+  end)
+end)
