@@ -219,6 +219,9 @@ static enum tg_step next_body(struct tg_exchange *x)
     }
     x->produced = true;
     if (x->writer.committed) { /* the low-level calls have sent it */
+        if (x->responded)
+            tg_log(x->engine->log, TG_LOG_ERROR, "%s: response already sent: %d was, %d is dropped",
+                   tg_exchange_route(x), x->head.status, x->response_status);
         if (tg_writer_end(&x->writer) != TG_ELIMIT)
             return TG_STEP_DONE;
         tg_exchange_fail(x, 500, "the body is shorter than its Content-Length", NULL);

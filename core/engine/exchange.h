@@ -128,6 +128,7 @@ struct tg_exchange {
     struct tg_error error;
 
     enum tg_responded responded;
+    int response_status; /* of the script's response */
     struct tg_response_head head;
     struct tg_buf fields; /* behind head.fields */
     struct tg_buf plain;  /* the body of a TG_RESPONDED_PLAIN */

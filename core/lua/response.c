@@ -50,6 +50,7 @@ void tg_response_check(lua_State *L, struct tg_call *call)
         x->responded = TG_RESPONDED_NOT; /* until it is seen to be one */
         check_shape(L, lua_gettop(L));
         x->responded = TG_RESPONDED_SCRIPT;
+        x->response_status = status_of(L, lua_gettop(L));
     }
     lua_pop(L, 2);
 }
