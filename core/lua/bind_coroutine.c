@@ -1,7 +1,5 @@
-/* bind_coroutine.c - resume, wrap and yield, transparent to waits. */
+/* bind_coroutine.c - resume, wrap, yield and close, transparent to waits. */
 #include "lua/bind_coroutine.h"
-
-#include <stdbool.h>
 
 #include <lauxlib.h>
 
@@ -16,16 +14,18 @@ enum { PASSES = -2, FAILS = -1 };
 static int resume(lua_State *L, lua_State *co, int nargs)
 {
     int nresults;
+    if (tg_lua_waits(co)) { /* for Lua it could be resumed */
+        lua_pushliteral(L, "cannot resume non-suspended coroutine");
+        return FAILS;
+    }
     if (!lua_checkstack(co, nargs)) {
         lua_pushliteral(L, "too many arguments to resume");
         return FAILS;
     }
     lua_xmove(L, co, nargs);
-    int status = tg_lua_resume(co, L, nargs, &nresults);
-    if (status == LUA_YIELD && tg_task_passes(L, co)) {
-        lua_pop(co, nresults);
+    int status = tg_lua_resume_level(co, L, nargs, &nresults);
+    if (status == LUA_YIELD && tg_lua_tasks_of(co)->passing)
         return PASSES;
-    }
     if (status != LUA_OK && status != LUA_YIELD) {
         lua_xmove(co, L, 1);
         return FAILS;
@@ -39,27 +39,14 @@ static int resume(lua_State *L, lua_State *co, int nargs)
     return nresults;
 }
 
-/* Whether co may be resumed; pushes why not. */
-static bool can_resume(lua_State *L, lua_State *co)
-{
-    lua_Debug ar;
-    if (co != L && lua_status(co) == LUA_YIELD)
-        return true;
-    bool runs = co == L || (lua_status(co) == LUA_OK && lua_getstack(co, 0, &ar));
-    if (!runs && lua_status(co) == LUA_OK && lua_gettop(co) > 0)
-        return true; /* it has its function and has not begun */
-    lua_pushfstring(L, "cannot resume %s coroutine", runs ? "non-suspended" : "dead");
-    return false;
-}
-
 /* --- coroutine.resume --------------------------------------------------------------------------- */
 
 static int resume_resumed(lua_State *L, int status, lua_KContext context);
 
-static int resume_ended(lua_State *L, int n)
+static int resume_ended(lua_State *L, lua_State *co, int n)
 {
     if (n == PASSES)
-        return lua_yieldk(L, 0, tg_task_serial(L), resume_resumed);
+        return lua_yieldk(L, 0, tg_task_pass(co), resume_resumed);
     if (n == FAILS) {
         lua_pushboolean(L, 0);
         lua_insert(L, -2);
@@ -74,16 +61,15 @@ static int resume_resumed(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     tg_task_resumed(L, context);
-    return resume_ended(L, resume(L, lua_tothread(L, 1), 0));
+    lua_State *co = lua_tothread(L, 1);
+    return resume_ended(L, co, resume(L, co, 0));
 }
 
 int tg_coroutine_resume(lua_State *L)
 {
     lua_State *co = lua_tothread(L, 1);
-    luaL_argexpected(L, co, 1, "coroutine");
-    if (!can_resume(L, co))
-        return resume_ended(L, FAILS);
-    return resume_ended(L, resume(L, co, lua_gettop(L) - 1));
+    luaL_argexpected(L, co, 1, "thread");
+    return resume_ended(L, co, resume(L, co, lua_gettop(L) - 1));
 }
 
 /* --- coroutine.wrap ----------------------------------------------------------------------------- */
@@ -110,7 +96,7 @@ static int raise_on(lua_State *L, lua_State *co)
 static int wrap_ended(lua_State *L, lua_State *co, int n)
 {
     if (n == PASSES)
-        return lua_yieldk(L, 0, tg_task_serial(L), wrap_resumed);
+        return lua_yieldk(L, 0, tg_task_pass(co), wrap_resumed);
     return n == FAILS ? raise_on(L, co) : n;
 }
 
@@ -125,8 +111,6 @@ static int wrap_resumed(lua_State *L, int status, lua_KContext context)
 static int call_wrapped(lua_State *L)
 {
     lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-    if (!can_resume(L, co))
-        return wrap_ended(L, co, FAILS);
     return wrap_ended(L, co, resume(L, co, lua_gettop(L)));
 }
 
@@ -142,17 +126,59 @@ static int l_wrap(lua_State *L)
 
 /* --- coroutine.yield ---------------------------------------------------------------------------- */
 
+/* Without a place, as Lua's own. */
+static int outside(lua_State *L)
+{
+    lua_pushliteral(L, "attempt to yield from outside a coroutine");
+    return lua_error(L);
+}
+
 static int l_yield(lua_State *L)
 {
-    if (tg_task_is_base(L))
-        return luaL_error(L, "attempt to yield from outside a coroutine");
+    if (tg_lua_tasks_of(L)->base == L)
+        return outside(L);
     return lua_yield(L, lua_gettop(L));
+}
+
+/* --- coroutine.close ---------------------------------------------------------------------------- */
+
+static const char *status_of(lua_State *L, lua_State *co)
+{
+    lua_Debug ar;
+    if (co == L)
+        return "running";
+    if (tg_lua_waits(co))
+        return "waiting";
+    if (lua_status(co) == LUA_OK && lua_getstack(co, 0, &ar))
+        return "normal";
+    return NULL; /* suspended or dead */
+}
+
+static int l_close(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, 1);
+    luaL_argexpected(L, co, 1, "thread");
+    const char *status = status_of(L, co);
+    if (status)
+        return luaL_error(L, "cannot close a %s coroutine", status);
+    if (tg_lua_close_thread(co, L) == LUA_OK) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushboolean(L, 0);
+    lua_xmove(co, L, 1);
+    return 2;
 }
 
 void tg_coroutine_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"resume", tg_coroutine_resume}, {"wrap", l_wrap}, {"yield", l_yield}, {NULL, NULL}};
+        {"resume", tg_coroutine_resume},
+        {"wrap", l_wrap},
+        {"yield", l_yield},
+        {"close", l_close},
+        {NULL, NULL},
+    };
     lua_getglobal(L, "coroutine");
     luaL_setfuncs(L, functions, 0);
     lua_pop(L, 1);

@@ -4,7 +4,7 @@
 
 #include <lua.h>
 
-/* Replaces resume, wrap and yield in the global table coroutine: a wait inside a coroutine of the
+/* Replaces resume, wrap, yield and close in the global table coroutine: a wait inside a coroutine of the
  * script's own suspends the task that it runs in; yields stay its own. */
 void tg_coroutine_open(lua_State *L);
 

@@ -163,6 +163,9 @@ static int l_log(lua_State *L)
     luaL_Buffer line;
     int count = lua_gettop(L);
     enum tg_level level = (enum tg_level)lua_tointeger(L, lua_upvalueindex(1));
+    const struct tg_log *log = tg_lua_log(tg_lua_of(L));
+    if (!log || level < log->least)
+        return 0;
     luaL_buffinit(L, &line);
     for (int i = 1; i <= count; i++) {
         if (i > 1)
@@ -171,7 +174,7 @@ static int l_log(lua_State *L)
         luaL_addvalue(&line);
     }
     luaL_pushresult(&line);
-    tg_log(tg_lua_log(tg_lua_of(L)), level, "%s", lua_tostring(L, -1));
+    tg_log(log, level, "%s", lua_tostring(L, -1));
     return 0;
 }
 

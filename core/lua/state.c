@@ -14,15 +14,19 @@
 #include "lua/state_impl.h"
 #include "util/mem.h"
 
-enum { ERROR_MAX = 4096 };
+enum { ERROR_MAX = 4096, WARNING_MAX = 1024 };
 
 struct tg_lua {
     lua_State *L;
     struct tg_lua_options o;
     size_t used;
     struct tg_lua_tasks tasks;
+    struct tg_lua_link links[2]; /* of coroutines that do not wait, and of those that do */
     void *user;
     char error[ERROR_MAX];
+    char warning[WARNING_MAX]; /* the pieces so far */
+    size_t warning_len;
+    bool warnings_off;
 };
 
 /* --- Memory ----------------------------------------------------------------------------------- */
@@ -41,10 +45,10 @@ static void *limited_alloc(void *ud, void *p, size_t osize, size_t nsize)
     if (max && nsize > osize && (lua->used > max || nsize - osize > max - lua->used))
         return NULL;
     void *moved = tg_realloc(p, nsize);
+    if (!moved && p && nsize <= osize)
+        moved = p; /* Lua counts on shrinking, and gives nsize when it frees */
     if (moved)
         lua->used = lua->used - osize + nsize;
-    else if (nsize <= osize)
-        return p; /* Lua counts on shrinking */
     return moved;
 }
 
@@ -56,19 +60,31 @@ size_t tg_lua_memory(const struct tg_lua *lua)
 /* --- What a script must not do to its host ----------------------------------------------------- */
 
 /* __gc runs without any limit on what it does (hooks are off in it). */
+static void refuse_gc(lua_State *L)
+{
+    luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
+    if (lua_isnil(L, 2))
+        return;
+    lua_pushliteral(L, "__gc");
+    if (lua_rawget(L, 2) != LUA_TNIL)
+        luaL_error(L, "__gc is not available: use <close> variables");
+    lua_pop(L, 1);
+}
+
 static int l_setmetatable(lua_State *L)
 {
-    int type = lua_type(L, 2);
-    luaL_argexpected(L, type == LUA_TNIL || type == LUA_TTABLE, 2, "nil or table");
     luaL_checktype(L, 1, LUA_TTABLE);
-    if (type == LUA_TTABLE) {
-        lua_pushliteral(L, "__gc");
-        if (lua_rawget(L, 2) != LUA_TNIL)
-            return luaL_error(L, "__gc is not available: use <close> variables");
-        lua_pop(L, 1);
-    }
+    refuse_gc(L);
     if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
         return luaL_error(L, "cannot change a protected metatable");
+    lua_settop(L, 2);
+    lua_setmetatable(L, 1);
+    return 1;
+}
+
+static int l_debug_setmetatable(lua_State *L)
+{
+    refuse_gc(L);
     lua_settop(L, 2);
     lua_setmetatable(L, 1);
     return 1;
@@ -81,10 +97,32 @@ static int l_exit(lua_State *L)
 
 static void warn(void *ud, const char *message, int to_be_continued)
 {
-    const struct tg_lua *lua = ud;
-    (void)to_be_continued;
-    if (*message != '@') /* a control message */
-        tg_log(lua->o.log, TG_LOG_WARN, "lua: %s", message);
+    struct tg_lua *lua = ud;
+    if (!lua->warning_len && !to_be_continued && *message == '@') { /* a control message */
+        if (strcmp(message, "@on") == 0 || strcmp(message, "@off") == 0)
+            lua->warnings_off = message[2] == 'f';
+        return;
+    }
+    size_t room = sizeof lua->warning - lua->warning_len;
+    size_t len = strnlen(message, room - 1);
+    memcpy(lua->warning + lua->warning_len, message, len);
+    lua->warning_len += len;
+    if (to_be_continued)
+        return;
+    lua->warning[lua->warning_len] = '\0';
+    lua->warning_len = 0;
+    if (!lua->warnings_off)
+        tg_log(lua->o.log, TG_LOG_WARN, "lua: %s", lua->warning);
+}
+
+/* Lua aborts when this returns.  It is not called: every call of Lua's that can raise is below
+ * lua_pcall or lua_resume. */
+static int on_panic(lua_State *L)
+{
+    const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(no message)";
+    tg_log(tg_lua_log(tg_lua_of(L)), TG_LOG_ERROR, "lua: an error outside of any call: %s",
+           message);
+    return 0;
 }
 
 /* --- Opening ---------------------------------------------------------------------------------- */
@@ -112,16 +150,22 @@ static void preload(lua_State *L)
     lua_pop(L, 1);
 }
 
+static void set_function(lua_State *L, const char *library, const char *name, lua_CFunction fn)
+{
+    lua_getglobal(L, library);
+    lua_pushcfunction(L, fn);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
 static int open_libraries(lua_State *L)
 {
     struct tg_lua *lua = lua_touserdata(L, 1);
     luaL_openlibs(L);
     lua_pushcfunction(L, l_setmetatable);
     lua_setglobal(L, "setmetatable");
-    lua_getglobal(L, "os");
-    lua_pushcfunction(L, l_exit);
-    lua_setfield(L, -2, "exit");
-    lua_pop(L, 1);
+    set_function(L, "debug", "setmetatable", l_debug_setmetatable);
+    set_function(L, "os", "exit", l_exit);
     tg_coroutine_open(L);
     preload(L);
     tg_lua_tasks_open(L, &lua->tasks);
@@ -139,7 +183,10 @@ struct tg_lua *tg_lua_new(const struct tg_lua_options *options)
         tg_free(lua);
         return NULL;
     }
-    *(struct tg_lua **)lua_getextraspace(lua->L) = lua;
+    lua->links[0] = (struct tg_lua_link){lua, &lua->tasks, false};
+    lua->links[1] = (struct tg_lua_link){lua, &lua->tasks, true};
+    *tg_lua_link(lua->L) = &lua->links[0]; /* every coroutine begins with a copy of it */
+    lua_atpanic(lua->L, on_panic);
     lua_setwarnf(lua->L, warn, lua);
     tg_lua_tasks_init(&lua->tasks, lua);
     if (tg_lua_enter(lua, open_libraries, lua) == TG_LUA_DONE)
@@ -182,7 +229,9 @@ enum tg_lua_result tg_lua_enter(struct tg_lua *lua, lua_CFunction fn, void *arg)
     lua_pushcfunction(L, add_traceback); /* none of these three pushes allocates, */
     lua_pushcfunction(L, fn);            /* so none can raise */
     lua_pushlightuserdata(L, arg);
+    lua->tasks.entered++;
     int status = lua_pcall(L, 1, 0, -3);
+    lua->tasks.entered--;
     if (status != LUA_OK) {
         const char *message = lua_tostring(L, -1);
         snprintf(lua->error, sizeof lua->error, "%s", message ? message : "(no message)");
@@ -208,6 +257,8 @@ int tg_lua_close_thread(lua_State *co, lua_State *from)
 {
 #if LUA_VERSION_RELEASE_NUM >= 50406
     return lua_closethread(co, from);
+#elif LUA_VERSION_RELEASE_NUM == 50405
+    return lua_resetthread(co, from);
 #else
     (void)from;
     return lua_resetthread(co);
@@ -218,7 +269,12 @@ int tg_lua_close_thread(lua_State *co, lua_State *from)
 
 struct tg_lua *tg_lua_of(lua_State *L)
 {
-    return *(struct tg_lua **)lua_getextraspace(L);
+    return (*tg_lua_link(L))->lua;
+}
+
+void tg_lua_set_waits(lua_State *co, bool waits)
+{
+    *tg_lua_link(co) = &tg_lua_of(co)->links[waits];
 }
 
 lua_State *tg_lua_main(struct tg_lua *lua)

@@ -36,7 +36,7 @@ struct tg_lua_options {
  * is embedded.  NULL when out of memory. */
 struct tg_lua *tg_lua_new(const struct tg_lua_options *options);
 
-/* Frees its tasks' coroutines with it; tasks that live on are an error of ours.  NULL is fine. */
+/* Its tasks have been freed before.  Not from a task's done.  NULL is fine. */
 void tg_lua_free(struct tg_lua *lua);
 
 /* Runs fn(L) in protected mode with arg as its one light userdata.  Not from inside Lua. */
@@ -64,8 +64,9 @@ struct tg_task *tg_lua_current(const struct tg_lua *lua);
  * task.c and bind_coroutine.c. */
 int tg_lua_resume(lua_State *co, lua_State *from, int nargs, int *nresults);
 
-/* lua_resetthread() by whatever name this Lua has it (5.4.0 to 5.4.6 differ): runs co's <close>
- * variables and leaves it ready to be used again.  Protected. */
+/* lua_resetthread() by whatever name this Lua has it (5.4.4 to 5.4.6 differ): runs co's <close>
+ * variables.  Raises nothing: the status of an error, which is on top of co then.  Before 5.4.7 it
+ * leaves behind the message handler of an xpcall that co was in: co is not to be used again. */
 int tg_lua_close_thread(lua_State *co, lua_State *from);
 
 #endif

@@ -1,4 +1,4 @@
-/* state_impl.h - what state.c and task.c share. */
+/* state_impl.h - what state.c, task.c and bind_coroutine.c share. */
 #ifndef TG_LUA_STATE_IMPL_H
 #define TG_LUA_STATE_IMPL_H
 
@@ -10,6 +10,21 @@
 
 enum { TG_POOL_MAX = 256 }; /* finished coroutines that are kept */
 
+/* What a coroutine's extra space points to: one of two, so that it also says whether the coroutine
+ * waits. */
+struct tg_lua_link {
+    struct tg_lua *lua;
+    struct tg_lua_tasks *tasks;
+    bool waits;
+};
+
+/* A coroutine that runs, on the stack of whoever resumed it. */
+struct tg_lua_level {
+    lua_State *co;
+    lua_State *from;
+    const struct tg_lua_level *up;
+};
+
 struct tg_coroutine {
     lua_State *co;
     int ref;
@@ -19,11 +34,17 @@ struct tg_coroutine {
 struct tg_lua_tasks {
     struct tg_lua *lua;
     struct tg_task *current;
+    lua_State *base;                   /* what current runs on */
+    bool passing;                      /* current has begun a wait that is on its way outwards */
+    const struct tg_lua_level *levels; /* innermost first */
+    unsigned entered;                  /* ways into Lua that are no resume */
+    bool closing;        /* a coroutine that was cancelled runs its <close> variables */
     lua_KContext serial; /* of the last wait */
     int no_memory;       /* reference: a message that needs no memory to be pushed */
     struct tg_coroutine pool[TG_POOL_MAX];
     size_t pooled;
     TAILQ_HEAD(tg_task_list, tg_task) ready; /* woken while Lua ran */
+    uint64_t round;                          /* of those that become ready now */
     struct event ready_event;
 };
 
@@ -34,12 +55,38 @@ void tg_lua_tasks_fini(struct tg_lua_tasks *tasks);
 struct tg_lua_tasks *tg_lua_tasks(struct tg_lua *lua);
 void tg_lua_suspended(const struct tg_lua *lua);
 
-/* For coroutines of the script's own.  A wait below co, which L has resumed, goes on outwards: true.
- * Raises when L cannot be suspended: the wait is taken back then. */
-bool tg_task_passes(lua_State *L, lua_State *co);
-/* The context for the continuation of one that passes a wait on. */
-lua_KContext tg_task_serial(lua_State *L);
-/* Whether L is the coroutine that a task itself runs on. */
-bool tg_task_is_base(lua_State *L);
+static inline const struct tg_lua_link **tg_lua_link(lua_State *L)
+{
+    return (const struct tg_lua_link **)lua_getextraspace(L);
+}
+
+/* Whether co is suspended by a wait, its own or one below it: only its task may resume it. */
+static inline bool tg_lua_waits(lua_State *co)
+{
+    return (*tg_lua_link(co))->waits;
+}
+void tg_lua_set_waits(lua_State *co, bool waits);
+
+static inline struct tg_lua_tasks *tg_lua_tasks_of(lua_State *L)
+{
+    return (*tg_lua_link(L))->tasks;
+}
+
+/* Resumes co, known as a level meanwhile.  Inline, and tg_lua_resume() a jump: when Lua yields, by
+ * longjmp, the processor mispredicts the return from each frame on the way, and iterators are resumed
+ * a lot. */
+static inline int tg_lua_resume_level(lua_State *co, lua_State *from, int nargs, int *nresults)
+{
+    struct tg_lua_tasks *tasks = tg_lua_tasks_of(co);
+    struct tg_lua_level level = {co, from, tasks->levels};
+    tasks->levels = &level;
+    int status = tg_lua_resume(co, from, nargs, nresults);
+    tasks->levels = level.up;
+    return status;
+}
+
+/* For coroutines of the script's own: co, which was resumed, has yielded for a wait that goes on
+ * outwards (tasks->passing).  Returns the context for the continuation of its resumer. */
+lua_KContext tg_task_pass(lua_State *co);
 
 #endif

@@ -1,7 +1,7 @@
 /* task.c - starts, suspends, wakes and cancels coroutines. */
 #include "lua/task.h"
 
-#include <string.h>
+#include <assert.h>
 
 #include <event2/event.h>
 #include <lauxlib.h>
@@ -11,17 +11,24 @@
 
 enum { CHAIN_MAX = 256 }; /* more levels than Lua lets coroutines resume each other */
 
+enum state {
+    IDLE,
+    RUNNING,
+    WAITING,
+    READY, /* woken, and on the list */
+};
+
 struct tg_task {
     struct tg_lua_tasks *tasks;
-    lua_State *co;
-    int ref;
+    struct tg_coroutine thread; /* none (co is NULL) after a failure, until it is needed */
     tg_task_done_fn done;
     void *owner;
 
-    bool waiting;
-    bool ready; /* woken, and on the list */
+    enum state state;
+    bool arming; /* between tg_task_check() and tg_task_wait(): a wake is not to be lost */
+    bool woken;  /* while arming */
+    bool timed;
     bool timed_out;
-    bool spoilt; /* the coroutine is not to be used again */
     lua_KContext serial;
     struct tg_task_wait wait;
     struct event *timer; /* made when it is first needed: most tasks wait for no time */
@@ -30,59 +37,83 @@ struct tg_task {
     size_t chain_size;
 
     int failure; /* reference: { value, traceback }; LUA_REFNIL when there was no memory */
+    uint64_t round;
     TAILQ_ENTRY(tg_task) link;
 };
 
-/* --- Coroutines ------------------------------------------------------------------------------- */
+static bool busy(const struct tg_lua_tasks *tasks)
+{
+    return tasks->levels || tasks->entered;
+}
 
-struct making {
-    struct tg_coroutine made;
-};
+static void drop_timer(struct tg_task *task)
+{
+    if (task->timed)
+        event_del(task->timer);
+    task->timed = false;
+}
+
+/* --- Coroutines ------------------------------------------------------------------------------- */
 
 static int make_coroutine(lua_State *L)
 {
-    struct making *making = lua_touserdata(L, 1);
-    making->made.co = lua_newthread(L);
-    making->made.ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    struct tg_coroutine *made = lua_touserdata(L, 1);
+    made->co = lua_newthread(L);
+    made->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
 static bool take_coroutine(struct tg_task *task)
 {
     struct tg_lua_tasks *tasks = task->tasks;
-    struct making making;
-    if (tasks->pooled) {
-        making.made = tasks->pool[--tasks->pooled];
-    } else if (tg_lua_enter(tasks->lua, make_coroutine, &making) != TG_LUA_DONE) {
+    struct tg_coroutine made;
+    if (tasks->pooled)
+        made = tasks->pool[--tasks->pooled];
+    else if (tg_lua_enter(tasks->lua, make_coroutine, &made) != TG_LUA_DONE)
         return false;
-    }
-    task->co = making.made.co;
-    task->ref = making.made.ref;
-    task->spoilt = false;
+    task->thread = made;
     return true;
+}
+
+static void drop_coroutine(struct tg_task *task)
+{
+    luaL_unref(tg_lua_main(task->tasks->lua), LUA_REGISTRYINDEX, task->thread.ref);
+    task->thread = (struct tg_coroutine){NULL, LUA_NOREF};
 }
 
 static void give_coroutine_back(struct tg_task *task)
 {
     struct tg_lua_tasks *tasks = task->tasks;
-    if (!task->spoilt && tasks->pooled < TG_POOL_MAX)
-        tasks->pool[tasks->pooled++] = (struct tg_coroutine){task->co, task->ref};
-    else
-        luaL_unref(tg_lua_main(tasks->lua), LUA_REGISTRYINDEX, task->ref);
-    task->co = NULL;
+    if (!task->thread.co)
+        return;
+    if (tasks->pooled == TG_POOL_MAX) {
+        drop_coroutine(task);
+        return;
+    }
+    tasks->pool[tasks->pooled++] = task->thread;
+    task->thread = (struct tg_coroutine){NULL, LUA_NOREF};
 }
 
 /* Runs what <close> variables there are, of no task: they may not wait. */
-static void close_coroutine(struct tg_task *task, lua_State *co)
+static int close_coroutine(struct tg_lua_tasks *tasks, lua_State *co)
 {
-    struct tg_lua_tasks *tasks = task->tasks;
-    struct tg_task *before = tasks->current;
+    struct tg_task *current = tasks->current;
+    lua_State *base = tasks->base;
+    const struct tg_lua_level *levels = tasks->levels;
+    bool closing = tasks->closing;
     tasks->current = NULL;
+    tasks->base = NULL;
+    tasks->levels = NULL;
+    tasks->closing = true;
+    tasks->entered++;
+    tg_lua_set_waits(co, false);
     int status = tg_lua_close_thread(co, tg_lua_main(tasks->lua));
-    tasks->current = before;
-    if (co == task->co && status != LUA_OK)
-        task->spoilt = true;
-    lua_settop(co, 0);
+    tasks->entered--;
+    tasks->closing = closing;
+    tasks->levels = levels;
+    tasks->base = base;
+    tasks->current = current;
+    return status;
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
@@ -90,11 +121,16 @@ static void close_coroutine(struct tg_task *task, lua_State *co)
 static int keep_failure(lua_State *L)
 {
     struct tg_task *task = lua_touserdata(L, 1);
+    lua_State *co = task->thread.co;
     lua_createtable(L, 2, 0);
-    luaL_traceback(L, task->co, NULL, 0);
+    luaL_traceback(L, co, NULL, 0);
     lua_rawseti(L, -2, 2);
-    lua_pushvalue(task->co, -1);
-    lua_xmove(task->co, L, 1);
+    if (lua_status(co) == LUA_YIELD) {
+        lua_pushliteral(L, "attempt to yield from outside a coroutine");
+    } else {
+        lua_pushvalue(co, -1); /* closers are given what stays */
+        lua_xmove(co, L, 1);
+    }
     lua_rawseti(L, -2, 1);
     task->failure = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -109,43 +145,60 @@ static void forget_failure(struct tg_task *task)
 static enum tg_lua_result fail(struct tg_task *task, int status)
 {
     forget_failure(task);
-    if (status == LUA_ERRMEM || tg_lua_enter(task->tasks->lua, keep_failure, task) != TG_LUA_DONE)
+    if (tg_lua_enter(task->tasks->lua, keep_failure, task) != TG_LUA_DONE)
         task->failure = LUA_REFNIL;
-    close_coroutine(task, task->co);
+    close_coroutine(task->tasks, task->thread.co);
+    drop_coroutine(task); /* at once: what it holds may be all the memory that there is */
     return status == LUA_ERRMEM ? TG_LUA_NOMEM : TG_LUA_FAILED;
+}
+
+static void let_chain_go(struct tg_task *task)
+{
+    for (size_t i = 0; i < task->chain_len; i++)
+        tg_lua_set_waits(task->chain[i], false);
+    task->chain_len = 0;
 }
 
 static enum tg_lua_result run(struct tg_task *task, int nargs)
 {
     struct tg_lua_tasks *tasks = task->tasks;
+    struct tg_task *before = tasks->current;
+    lua_State *base = tasks->base;
+    lua_State *co = task->thread.co;
     int nresults;
-    task->chain_len = 0;
+    let_chain_go(task);
+    tg_lua_set_waits(co, false);
+    task->state = RUNNING;
+    task->arming = false;
     tasks->current = task;
-    int status = tg_lua_resume(task->co, tg_lua_main(tasks->lua), nargs, &nresults);
-    tasks->current = NULL;
-    if (status == LUA_YIELD) {
-        lua_pop(task->co, nresults);
+    tasks->base = co;
+    int status = tg_lua_resume_level(co, tg_lua_main(tasks->lua), nargs, &nresults);
+    tasks->passing = false;
+    tasks->base = base;
+    tasks->current = before;
+    if (status == LUA_YIELD && tg_task_waiting(task)) {
+        tg_lua_set_waits(co, true);
         tg_lua_suspended(tasks->lua);
         return TG_LUA_WAITING;
     }
-    task->waiting = false;
+    task->state = IDLE;
+    drop_timer(task);
     if (status != LUA_OK)
         return fail(task, status);
-    lua_settop(task->co, 0);
+    lua_settop(co, 0);
     return TG_LUA_DONE;
 }
 
 enum tg_lua_result tg_task_start(struct tg_task *task, lua_CFunction fn, void *arg)
 {
-    if (task->spoilt) {
-        give_coroutine_back(task);
-        if (!take_coroutine(task)) {
-            task->failure = LUA_REFNIL;
-            return TG_LUA_NOMEM;
-        }
+    assert(task->state == IDLE);
+    if (!task->thread.co && !take_coroutine(task)) {
+        forget_failure(task);
+        task->failure = LUA_REFNIL;
+        return TG_LUA_NOMEM;
     }
-    lua_pushcfunction(task->co, fn); /* neither of these allocates */
-    lua_pushlightuserdata(task->co, arg);
+    lua_pushcfunction(task->thread.co, fn); /* neither of these allocates */
+    lua_pushlightuserdata(task->thread.co, arg);
     return run(task, 1);
 }
 
@@ -197,32 +250,34 @@ struct tg_task *tg_task_new(struct tg_lua *lua, tg_task_done_fn done, void *owne
     return task;
 }
 
-static void stop_timer(struct tg_task *task)
+/* A client that leaves is no error, so this is not one either; but an error in a closer is worth
+ * knowing. */
+static void close_cancelled(struct tg_task *task, lua_State *co)
 {
-    if (task->timer)
-        event_del(task->timer);
-}
-
-static void stop_wait(struct tg_task *task)
-{
-    if (task->ready)
-        TAILQ_REMOVE(&task->tasks->ready, task, link);
-    else if (task->wait.cancel)
-        task->wait.cancel(task->wait.arg);
-    task->ready = false;
-    task->waiting = false;
-    stop_timer(task);
+    const struct tg_log *log = tg_lua_log(task->tasks->lua);
+    if (close_coroutine(task->tasks, co) == LUA_OK)
+        return;
+    const char *text =
+        lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : luaL_typename(co, -1);
+    tg_log(log, TG_LOG_INFO, "a <close> variable of a task that was cancelled: %s", text);
 }
 
 void tg_task_cancel(struct tg_task *task)
 {
     if (!tg_task_waiting(task))
         return;
-    stop_wait(task);
+    if (task->state == READY)
+        TAILQ_REMOVE(&task->tasks->ready, task, link);
+    else if (task->wait.cancel)
+        task->wait.cancel(task->wait.arg);
+    drop_timer(task);
+    task->state = RUNNING; /* closers do not wake it, nor cancel it again */
     for (size_t i = 0; i < task->chain_len; i++)
-        close_coroutine(task, task->chain[i]);
+        close_cancelled(task, task->chain[i]);
     task->chain_len = 0;
-    close_coroutine(task, task->co);
+    close_cancelled(task, task->thread.co);
+    drop_coroutine(task);
+    task->state = IDLE;
 }
 
 void tg_task_free(struct tg_task *task)
@@ -230,17 +285,17 @@ void tg_task_free(struct tg_task *task)
     if (!task)
         return;
     tg_task_cancel(task);
-    if (task->timer)
-        event_free(task->timer);
+    assert(task->state == IDLE);
     forget_failure(task);
     give_coroutine_back(task);
+    tg_free(task->timer);
     tg_free(task->chain);
     tg_free(task);
 }
 
 bool tg_task_waiting(const struct tg_task *task)
 {
-    return task->waiting || task->ready;
+    return task->state == WAITING || task->state == READY;
 }
 
 void *tg_task_owner(const struct tg_task *task)
@@ -255,56 +310,121 @@ struct tg_lua *tg_task_lua(const struct tg_task *task)
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
+/* How many of the script's own coroutines are between L and the task.  Each of them will have to be
+ * suspended, and by us. */
+static int check_levels(lua_State *L, const struct tg_task *task)
+{
+    const struct tg_lua_level *level = task->tasks->levels;
+    lua_State *inner = L;
+    for (int depth = 0;; depth++) {
+        if (!lua_isyieldable(inner))
+            return luaL_error(L, "cannot wait here: below a function that cannot be suspended");
+        if (!level || level->co != inner)
+            return luaL_error(L, "cannot wait here: in a coroutine that a library has resumed");
+        if (inner == task->thread.co)
+            return depth;
+        inner = level->from;
+        level = level->up;
+    }
+}
+
+static bool reserve_chain(struct tg_task *task, size_t depth)
+{
+    if (depth <= task->chain_size)
+        return true;
+    size_t size = depth < 4 ? 4 : depth * 2;
+    lua_State **chain = depth <= CHAIN_MAX ? tg_realloc(task->chain, size * sizeof *chain) : NULL;
+    if (!chain)
+        return false;
+    task->chain = chain;
+    task->chain_size = size;
+    return true;
+}
+
 struct tg_task *tg_task_check(lua_State *L)
 {
-    struct tg_task *task = tg_lua_current(tg_lua_of(L));
-    if (!task)
-        luaL_error(L, "cannot wait here: no request or task is running");
-    if (!lua_isyieldable(L))
-        luaL_error(L, "cannot wait here: below a function that cannot be suspended");
+    struct tg_lua_tasks *tasks = tg_lua_tasks_of(L);
+    struct tg_task *task = tasks->current;
+    if (!task) {
+        luaL_error(L, tasks->closing ? "cannot wait here: the task has ended"
+                                     : "cannot wait here: no request or task is running");
+        return NULL;
+    }
+    if (!reserve_chain(task, (size_t)check_levels(L, task)))
+        luaL_error(L, "not enough memory");
+    drop_timer(task); /* of a wait that was armed and then did not begin */
+    task->arming = true;
+    task->woken = false;
     return task;
 }
 
 int tg_task_wait(lua_State *L, const struct tg_task_wait *wait, lua_KFunction k)
 {
-    struct tg_task *task = tg_lua_current(tg_lua_of(L));
+    struct tg_task *task = tg_lua_tasks_of(L)->current;
+    assert(task && task->arming);
+    bool woken = task->woken;
     task->wait = *wait;
-    task->waiting = true;
+    task->state = WAITING;
+    task->arming = false;
+    task->woken = false;
     task->serial = ++task->tasks->serial;
+    task->tasks->passing = true;
+    if (woken)
+        tg_task_wake(task);
     return lua_yieldk(L, 0, task->serial, k);
 }
 
 void tg_task_resumed(lua_State *L, lua_KContext context)
 {
-    const struct tg_task *task = tg_lua_current(tg_lua_of(L));
-    if (!task || task->serial != context || task->waiting)
+    const struct tg_task *task = tg_lua_tasks_of(L)->current;
+    if (!task || task->serial != context || task->state != RUNNING)
         luaL_error(L, "this coroutine waits in another task");
+}
+
+/* By a timer, that what the loop has to do besides has its turn.  Without memory for one, without
+ * that turn: a task that is never woken is worse. */
+static void run_ready_soon(struct tg_lua_tasks *tasks)
+{
+    static const struct timeval at_once = {0, 0};
+    if (event_add(&tasks->ready_event, &at_once) < 0)
+        event_active(&tasks->ready_event, EV_TIMEOUT, 0);
+}
+
+static void make_ready(struct tg_task *task)
+{
+    struct tg_lua_tasks *tasks = task->tasks;
+    if (TAILQ_EMPTY(&tasks->ready))
+        run_ready_soon(tasks);
+    task->state = READY;
+    task->round = tasks->round;
+    TAILQ_INSERT_TAIL(&tasks->ready, task, link);
 }
 
 void tg_task_wake(struct tg_task *task)
 {
-    static const struct timeval at_once = {0, 0};
-    struct tg_lua_tasks *tasks = task->tasks;
-    if (!task->waiting)
+    if (task->arming)
+        task->woken = true;
+    if (task->state != WAITING)
         return;
-    task->waiting = false;
-    stop_timer(task);
-    if (!tasks->current) {
+    drop_timer(task);
+    if (busy(task->tasks))
+        make_ready(task);
+    else
         go_on(task);
-        return;
-    }
-    task->ready = true;
-    TAILQ_INSERT_TAIL(&tasks->ready, task, link);
-    event_add(&tasks->ready_event, &at_once);
 }
 
 enum tg_status tg_task_arm_timer(struct tg_task *task, const struct timeval *tv)
 {
-    if (!task->timer)
-        task->timer = event_new(tg_lua_base(task->tasks->lua), -1, 0, on_timer, task);
+    if (!task->timer) {
+        task->timer = tg_malloc(sizeof *task->timer);
+        if (!task->timer)
+            return TG_ENOMEM;
+        event_assign(task->timer, tg_lua_base(task->tasks->lua), -1, 0, on_timer, task);
+    }
     task->timed_out = false;
-    if (!task->timer || event_add(task->timer, tv) != 0)
+    if (event_add(task->timer, tv) < 0)
         return TG_ENOMEM;
+    task->timed = true;
     return TG_OK;
 }
 
@@ -315,68 +435,30 @@ bool tg_task_timed_out(const struct tg_task *task)
 
 /* --- Waits below the script's own coroutines --------------------------------------------------- */
 
-static bool add_to_chain(struct tg_task *task, lua_State *co)
+lua_KContext tg_task_pass(lua_State *co)
 {
-    if (task->chain_len == task->chain_size) {
-        size_t size = task->chain_size ? task->chain_size * 2 : 4;
-        lua_State **chain =
-            size <= CHAIN_MAX ? tg_realloc(task->chain, size * sizeof *chain) : NULL;
-        if (!chain)
-            return false;
-        task->chain = chain;
-        task->chain_size = size;
-    }
-    task->chain[task->chain_len++] = co;
-    return true;
-}
-
-bool tg_task_passes(lua_State *L, lua_State *co)
-{
-    struct tg_task *task = tg_lua_current(tg_lua_of(L));
-    if (!task || !task->waiting)
-        return false;
-    if (add_to_chain(task, co) && lua_isyieldable(L))
-        return true;
-    stop_wait(task);
-    for (size_t i = 0; i < task->chain_len; i++)
-        close_coroutine(task, task->chain[i]);
-    task->chain_len = 0;
-    luaL_error(L, "cannot wait here: below a function that cannot be suspended");
-    return false;
-}
-
-lua_KContext tg_task_serial(lua_State *L)
-{
-    return tg_lua_current(tg_lua_of(L))->serial;
-}
-
-bool tg_task_is_base(lua_State *L)
-{
-    const struct tg_task *task = tg_lua_current(tg_lua_of(L));
-    return !task || task->co == L;
+    struct tg_task *task = tg_lua_tasks_of(co)->current;
+    tg_lua_set_waits(co, true);
+    task->chain[task->chain_len++] = co; /* tg_task_check() has made room */
+    return task->serial;
 }
 
 /* --- The tasks of a state --------------------------------------------------------------------- */
 
-/* Those that are there now: what they wake in turn has its turn later. */
+/* Those that are ready now: what they wake in turn has its turn later. */
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    static const struct timeval at_once = {0, 0};
     struct tg_lua_tasks *tasks = arg;
-    const struct tg_task *last = TAILQ_LAST(&tasks->ready, tg_task_list);
+    uint64_t round = tasks->round++;
     struct tg_task *task;
-    while ((task = TAILQ_FIRST(&tasks->ready)) != NULL) {
-        bool at_last = task == last;
+    while ((task = TAILQ_FIRST(&tasks->ready)) != NULL && task->round <= round) {
         TAILQ_REMOVE(&tasks->ready, task, link);
-        task->ready = false;
         go_on(task);
-        if (at_last)
-            break;
     }
-    if (!TAILQ_EMPTY(&tasks->ready))
-        event_add(&tasks->ready_event, &at_once);
+    if (task)
+        run_ready_soon(tasks);
 }
 
 void tg_lua_tasks_init(struct tg_lua_tasks *tasks, struct tg_lua *lua)
@@ -391,6 +473,9 @@ void tg_lua_tasks_open(lua_State *L, struct tg_lua_tasks *tasks)
 {
     lua_pushliteral(L, "not enough memory");
     tasks->no_memory = luaL_ref(L, LUA_REGISTRYINDEX);
+    /* Lua pushes this one where nothing catches an error of memory: it has to be there already. */
+    lua_pushliteral(L, "error in error handling");
+    luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 void tg_lua_tasks_fini(struct tg_lua_tasks *tasks)

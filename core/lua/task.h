@@ -30,9 +30,9 @@ void tg_task_free(struct tg_task *task);
  * be called; otherwise it will not.  Not from inside Lua, and not while it waits. */
 enum tg_lua_result tg_task_start(struct tg_task *task, lua_CFunction fn, void *arg);
 
-/* Ends a wait without its result: the wait's cancel is called, the coroutine closed (its <close>
- * variables run and may not wait), and done is not called.  The task may be started again. Does
- * nothing when it does not wait. */
+/* Ends a wait without its result: the wait's cancel is called, the coroutines closed, the innermost
+ * first (their <close> variables run and may not wait), and done is not called.  The task may be
+ * started again.  Does nothing when it does not wait. */
 void tg_task_cancel(struct tg_task *task);
 
 bool tg_task_waiting(const struct tg_task *task);
@@ -48,16 +48,16 @@ void tg_task_push_error(lua_State *L, struct tg_task *task);
 /* A wait that one binding has begun.  Check, arm, then `return tg_task_wait(…)`: nothing allocated
  * may be held across it but what cancel(arg) frees. */
 struct tg_task_wait {
-    void (*cancel)(void *arg); /* the wait will not end: disarm.  May be NULL */
+    void (*cancel)(void *arg); /* it will not end: disarm.  Not called once woken.  May be NULL */
     void *arg;
 };
 
-/* Raises "cannot wait here …" unless the caller is in a task that can be suspended.  Call it before
- * anything is armed. */
+/* Raises "cannot wait here …" unless the caller, and every coroutine that it runs below, can be
+ * suspended.  Call it before anything is armed: from here on a wake is not lost. */
 struct tg_task *tg_task_check(lua_State *L);
 
-/* Suspends the caller.  k runs once tg_task_wake() was called; it must begin with
- * tg_task_resumed(). Never returns to its caller. */
+/* Suspends the caller.  k runs once tg_task_wake() was called, be it before this; it must begin with
+ * tg_task_resumed().  Never returns to its caller. */
 int tg_task_wait(lua_State *L, const struct tg_task_wait *wait, lua_KFunction k);
 
 /* For k: raises when a coroutine that waits in one task was resumed by another. */
