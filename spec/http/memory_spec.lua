@@ -6,7 +6,7 @@ local SCRIPT = [[
 local tg = require("tidegate")
 local function eat()
   local all = {}
-  for i = 1, 1e9 do all[i] = ("m"):rep(1000) .. i end
+  for i = 1, 1e9 do all[i] = ("m"):rep(300000) .. i end
 end
 return {
   limits = { lua_memory = 8 * 2 ^ 20 },
