@@ -147,11 +147,15 @@ static enum tg_status open_all(struct tidegate *g, const struct tidegate_options
         .base = options->base,
         .log = &g->log,
         .access_log = options->access_log,
+        .dev = options->dev,
         .path = options->script ? options->script : "script",
         .text = options->script_text,
         .setup = options->setup,
         .setup_arg = options->setup_arg,
     };
+    if (options->workers > 1)
+        tg_log(&g->log, TG_LOG_WARN, "workers: %u were asked for, there is one so far",
+               options->workers);
     enum tg_status status = copy_listen(g, options);
     if (status != TG_OK)
         return status;

@@ -85,6 +85,7 @@ enum tg_status tg_worker_open(struct tg_worker *w, const struct tg_worker_option
         .gather = &w->gather,
         .script = tg_lua_script_engine(w->script),
         .access_log = options->access_log,
+        .dev = options->dev,
         .epoch = (uint32_t)time(NULL),
     };
     return open_server(w);

@@ -23,6 +23,7 @@ struct tg_worker_options {
     struct event_base *base; /* NULL: one of its own */
     const struct tg_log *log;
     bool access_log;
+    bool dev;
     const char *path; /* as in tg_lua_script_options */
     const char *text;
     int (*setup)(struct lua_State *L, void *arg);

@@ -18,7 +18,7 @@ const char cli_usage[] =
     "  --listen ADDR    HOST:PORT, [V6]:PORT or unix:/PATH; port 0 takes a free one; may be "
     "repeated;\n"
     "                   replaces what the script says (127.0.0.1:8080 where neither says)\n"
-    "  --workers N      event loops, each in a thread of its own\n"
+    "  --workers N      event loops; one so far, whatever N says\n"
     "  --dev            show unhandled errors to the client\n"
     "  --quiet          no access log\n"
     "  --pidfile FILE   holds the process's number while it serves\n"

@@ -263,3 +263,14 @@ describe("the chain", function()
     assert.equal("+a +b h -b !b -a", body("/waits"))
   end)
 end)
+
+describe("--dev", function()
+  it("shows an unhandled error to the client, where it happened and how", function()
+    local script = [[return { routes = { { "/", get = { { name = "i", enter = function() error("visible") end },
+      function() end } } } }]]
+    local s <close> = server.start({ script = script, args = { "--dev" } })
+    local response = raw.get(s.port, "/")
+    assert.equal(500, response.status)
+    assert.matches("visible.*stage: enter\ninterceptor: i\n.*traceback", response.body)
+  end)
+end)
