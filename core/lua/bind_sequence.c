@@ -6,18 +6,45 @@
 #define ARRAY_TYPE  "tidegate.json.Array"
 #define OBJECT_TYPE "tidegate.json.Object"
 
-/* tg.seq(iterator, state, control): what a generic for would run over. */
+struct sequence {
+    bool ended;
+    bool restarts;
+};
+
+static bool has_metafield(lua_State *L, int index, const char *name)
+{
+    bool has = luaL_getmetafield(L, index, name) != LUA_TNIL;
+    lua_pop(L, has ? 1 : 0);
+    return has;
+}
+
+/* tg.seq(iterator, state, control, closing): what a generic for would run over. */
 static int l_seq(lua_State *L)
 {
     luaL_checkany(L, 1);
-    lua_settop(L, 3);
-    lua_newuserdatauv(L, 0, 3);
-    for (int i = 1; i <= 3; i++) {
+    lua_settop(L, TG_SEQUENCE_VALUES);
+    luaL_argexpected(L, lua_isfunction(L, 1) || has_metafield(L, 1, "__call"), 1, "function");
+    luaL_argexpected(L, !lua_toboolean(L, 4) || has_metafield(L, 4, "__close"), 4,
+                     "value that can be closed");
+    struct sequence *sequence = lua_newuserdatauv(L, sizeof *sequence, TG_SEQUENCE_VALUES);
+    *sequence = (struct sequence){false, !lua_isnil(L, 2) || !lua_isnil(L, 3)};
+    for (int i = 1; i <= TG_SEQUENCE_VALUES; i++) {
         lua_pushvalue(L, i);
         lua_setiuservalue(L, -2, i);
     }
     luaL_setmetatable(L, TG_SEQUENCE_TYPE);
     return 1;
+}
+
+bool tg_sequence_ended(lua_State *L, int index)
+{
+    return ((const struct sequence *)lua_touserdata(L, index))->ended;
+}
+
+void tg_sequence_end(lua_State *L, int index)
+{
+    struct sequence *sequence = lua_touserdata(L, index);
+    sequence->ended = !sequence->restarts;
 }
 
 static int l_generate(lua_State *L)
@@ -38,13 +65,20 @@ bool tg_is_sequence(lua_State *L, int index)
 
 /* --- tg.json ------------------------------------------------------------------------------------ */
 
+/* Gives the table, or a new one, a metatable of this type. */
 static int mark(lua_State *L, const char *type)
 {
+    if (lua_isnoneornil(L, 1)) {
+        lua_settop(L, 0);
+        lua_newtable(L);
+    }
     luaL_checktype(L, 1, LUA_TTABLE);
-    if (lua_getmetatable(L, 1))
-        return luaL_error(L, "the table has a metatable already");
     lua_settop(L, 1);
-    luaL_setmetatable(L, type);
+    luaL_getmetatable(L, type);
+    if (lua_getmetatable(L, 1) && !lua_rawequal(L, -1, 2))
+        return luaL_error(L, "the table has a metatable already");
+    lua_settop(L, 2);
+    lua_setmetatable(L, 1);
     return 1;
 }
 

@@ -6,12 +6,19 @@
 
 #include <lua.h>
 
-#define TG_SEQUENCE_TYPE  "tidegate.Sequence"  /* user values: iterator, state, first control */
+#define TG_SEQUENCE_TYPE  "tidegate.Sequence"  /* user values: iterator, state, control, closing */
 #define TG_GENERATOR_TYPE "tidegate.Generator" /* user value: the function */
+
+enum { TG_SEQUENCE_VALUES = 4 };
 
 void tg_sequence_open(lua_State *L); /* adds the functions to the table on top; once per state */
 
 bool tg_is_sequence(lua_State *L, int index); /* of either kind */
+
+/* For the sequence at index: whether its iterator has come to its end, for good; and that it has now.
+ * An iterator with a state or a first control starts again from them, as in a generic for. */
+bool tg_sequence_ended(lua_State *L, int index);
+void tg_sequence_end(lua_State *L, int index);
 
 enum tg_json_mark { TG_JSON_UNMARKED, TG_JSON_ARRAY, TG_JSON_OBJECT };
 

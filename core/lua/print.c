@@ -1,13 +1,12 @@
 /* print.c - values to text: tables by explicit frames, sequences as they come.
  *
- * Three C functions that scripts never see call each other with lua_callk(), each with the writer and
- * the format as its first two arguments: print_value (a value inside an element, as JSON),
- * print_elements (a sequence) and print_lines (a list, an element a line).  Each suspends where the
- * writer says so.  Nothing is ever a string of more than a scalar.
+ * run() goes on with the innermost frame until all is printed or something waits; all that it knows
+ * is in the printer and on the stack of the function that it runs in, so that it can be called
+ * again after any wait.  Only a generator nests: its elements are printed where they are yielded.
  */
 #include "lua/print.h"
 
-#include <stdint.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,736 +16,603 @@
 #include "lua/bind_coroutine.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
+#include "lua/print_impl.h"
+#include "lua/state.h"
 #include "lua/task.h"
 
-static int print_value(lua_State *L);
-static int print_elements(lua_State *L);
+#define PRINTER_TYPE "tidegate.Printer"
+#define GUARD_TYPE   "tidegate.CoroutineGuard"
 
-static struct tg_writer *writer_of(lua_State *L)
-{
-    return lua_touserdata(L, 1);
-}
-
-static void put(lua_State *L, struct tg_writer *w, struct tg_slice text)
-{
-    if (text.len)
-        tg_out_check(L, tg_writer_write(w, text.p, text.len));
-}
-
-/* --- Tables ------------------------------------------------------------------------------------- */
-
-enum { SORTED_MAX = 24, FIRST_FRAMES = 8, KEY_MAX = 40 };
-
-enum frame_kind { LIST, SMALL_MAP, LARGE_MAP };
-
-/* A table that is being printed.  On the Lua stack, from `base` on: the table, and then
- * LIST: the last key of lua_next(); SMALL_MAP: its keys and values, unsorted; LARGE_MAP: its keys. */
-struct frame {
-    enum frame_kind kind;
-    int base;
-    int64_t at; /* how many are printed */
-    int64_t
-        count; /* of a map; for a list, -1 while lua_next() gives it in order, else its length */
-    unsigned char order[SORTED_MAX];
+enum {
+    PATH_SHOWN = 300, /* bytes of a message */
+    STEP_STACK = 12,  /* places that a step needs above its value */
 };
 
-struct printer {
-    size_t depth;
-    size_t size;
-    struct frame frames[];
-};
+/* --- Errors ----------------------------------------------------------------------------------- */
 
-enum { PRINTER = 3, VALUE = 4 }; /* stack places in print_value; 1 and 2: writer, format */
-
-static struct printer *printer_of(lua_State *L)
+static void add_path(luaL_Buffer *path, const struct tg_printer *p)
 {
-    return lua_touserdata(L, PRINTER);
-}
-
-static void add_key(lua_State *L, luaL_Buffer *path, const struct frame *frame)
-{
-    char text[KEY_MAX];
-    if (frame->kind == LIST) {
-        snprintf(text, sizeof text, "[%lld]", (long long)frame->at);
+    char text[TG_NAME_SHOWN + 8];
+    if (p->parent)
+        add_path(path, p->parent);
+    if (p->yields && p->count) {
+        snprintf(text, sizeof text, "[%lld]", (long long)p->count);
         luaL_addstring(path, text);
-        return;
     }
-    int key = frame->base + 1;
-    if (frame->kind == SMALL_MAP && frame->at)
-        key += 2 * frame->order[frame->at - 1];
-    if (frame->kind == LARGE_MAP)
-        return;
-    luaL_addchar(path, '.');
-    if (lua_type(L, key) == LUA_TSTRING)
-        luaL_addstring(path, lua_tostring(L, key));
-    else
-        luaL_addstring(path, "?");
+    for (int i = 0; i < p->depth; i++) {
+        const struct tg_frame *f = &p->frames[i];
+        bool named = f->kind == TG_FRAME_MAP || f->kind == TG_FRAME_LARGE_MAP;
+        if (!f->count)
+            continue;
+        if (named)
+            snprintf(text, sizeof text, ".%.*s", (int)f->shown_len, f->shown);
+        else
+            snprintf(text, sizeof text, "[%lld]", (long long)f->count);
+        luaL_addstring(path, text);
+    }
 }
 
-/* Raises "what at $.a.b[3]". */
-static int fail_at(lua_State *L, const char *what)
+int tg_print_fail(lua_State *L, const struct tg_printer *p, const char *format, ...)
 {
-    const struct printer *p = printer_of(L);
+    char message[160];
     luaL_Buffer path;
+    size_t len;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     luaL_buffinit(L, &path);
     luaL_addstring(&path, "$");
-    for (size_t i = 0; p && i < p->depth; i++)
-        add_key(L, &path, &p->frames[i]);
+    add_path(&path, p);
     luaL_pushresult(&path);
-    return luaL_error(L, "cannot print %s at %s", what, lua_tostring(L, -1));
-}
-
-static struct frame *push_frame(lua_State *L)
-{
-    struct printer *p = printer_of(L);
-    if (p && p->depth == TG_PRINT_DEPTH_MAX)
-        fail_at(L, "tables nested so deeply");
-    if (!p || p->depth == p->size) {
-        size_t size = p ? p->size * 2 : FIRST_FRAMES;
-        struct printer *larger = lua_newuserdatauv(L, sizeof *p + size * sizeof(struct frame), 0);
-        if (p)
-            memcpy(larger, p, sizeof *p + p->depth * sizeof(struct frame));
-        else
-            larger->depth = 0;
-        larger->size = size;
-        lua_replace(L, PRINTER);
-        p = larger;
+    const char *text = lua_tolstring(L, -1, &len);
+    if (len > PATH_SHOWN) {
+        lua_pushlstring(L, text, PATH_SHOWN / 2);
+        lua_pushfstring(L, "%s…%s", lua_tostring(L, -1), text + len - PATH_SHOWN / 2);
+        text = lua_tostring(L, -1);
     }
-    return &p->frames[p->depth++];
+    return luaL_error(L, "%s: %s", text, message);
 }
 
-static void check_cycle(lua_State *L, int table)
+static int refuse(lua_State *L, const struct tg_printer *p, int index)
 {
-    struct printer *p = printer_of(L);
-    const void *address = lua_topointer(L, table);
-    for (size_t i = 0; p && i + 1 < p->depth; i++)
-        if (lua_topointer(L, p->frames[i].base) == address) {
-            p->depth--; /* the path of where it stands, not of itself */
-            fail_at(L, "a table that holds itself");
-        }
+    if (lua_type(L, index) == LUA_TNUMBER)
+        return tg_print_fail(L, p, "NaN and the infinities cannot be printed");
+    const char *name = luaL_typename(L, index);
+    if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
+        name = lua_tostring(L, -1);
+    return tg_print_fail(L, p, "a %.40s cannot be printed", name);
 }
 
-static int compare_keys(lua_State *L, int a, int b)
-{
-    size_t a_len;
-    size_t b_len;
-    const char *a_text = lua_tolstring(L, a, &a_len);
-    const char *b_text = lua_tolstring(L, b, &b_len);
-    int order = memcmp(a_text, b_text, a_len < b_len ? a_len : b_len);
-    return order ? order : (a_len > b_len) - (a_len < b_len);
-}
+/* --- Scalars ---------------------------------------------------------------------------------- */
 
-/* The key on top becomes a string if it is a number; others cannot be. */
-static void check_key(lua_State *L, int key)
-{
-    char text[TG_NUMBER_MAX + 2];
-    size_t len;
-    if (lua_type(L, key) == LUA_TSTRING)
-        return;
-    if (lua_type(L, key) != LUA_TNUMBER) {
-        printer_of(L)->depth--;
-        fail_at(L, "a key that is neither a string nor a number, in the table");
-    }
-    if (lua_isinteger(L, key))
-        len = tg_format_integer(text, lua_tointeger(L, key));
-    else
-        len = tg_format_number(text, lua_tonumber(L, key));
-    lua_pushlstring(L, text, len);
-    lua_replace(L, key);
-}
-
-/* Keys and values stay on the stack, the order is sorted by insertion. */
-static void open_small_map(lua_State *L, struct frame *frame)
-{
-    int table = frame->base;
-    int count = (int)frame->count;
-    for (int i = 0; i < count; i++) {
-        int key = table + 1 + 2 * i;
-        check_key(L, key);
-        int at = i;
-        while (at > 0 && compare_keys(L, table + 1 + 2 * frame->order[at - 1], key) > 0) {
-            frame->order[at] = frame->order[at - 1];
-            at--;
-        }
-        frame->order[at] = (unsigned char)i;
-    }
-}
-
-static int sort_less(lua_State *L)
-{
-    lua_pushboolean(L, compare_keys(L, 1, 2) < 0);
-    return 1;
-}
-
-/* table.sort() of a list of the keys as strings; and a table that leads back to the keys. */
-static void open_large_map(lua_State *L, struct frame *frame)
-{
-    int table = frame->base;
-    frame->kind = LARGE_MAP;
-    lua_settop(L, table);
-    lua_newtable(L);
-    lua_newtable(L);
-    lua_Integer count = 0;
-    lua_pushnil(L);
-    while (lua_next(L, table)) {
-        lua_pop(L, 1);
-        lua_pushvalue(L, -1);
-        check_key(L, lua_gettop(L));
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, table + 1, ++count);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, table + 2);
-    }
-    frame->count = count;
-    lua_getglobal(L, "table");
-    lua_getfield(L, -1, "sort");
-    lua_remove(L, -2);
-    lua_pushvalue(L, table + 1);
-    lua_pushcfunction(L, sort_less);
-    lua_call(L, 2, 0);
-}
-
-static void open_map(lua_State *L, struct frame *frame)
-{
-    int table = frame->base;
-    frame->kind = SMALL_MAP;
-    frame->count = 0;
-    lua_pushnil(L);
-    while (lua_next(L, table)) {
-        if (frame->count++ == SORTED_MAX) {
-            open_large_map(L, frame);
-            return;
-        }
-        lua_pushvalue(L, -2); /* stays below as a key, goes on above as one */
-    }
-    open_small_map(L, frame);
-}
-
-/* Opens the table on top; it stays until its frame is closed. */
-static void open_table(lua_State *L, struct tg_writer *w)
-{
-    int table = lua_gettop(L);
-    luaL_checkstack(L, 2 * SORTED_MAX + LUA_MINSTACK, "tables nested so deeply");
-    struct frame *frame = push_frame(L);
-    frame->base = table;
-    frame->at = 0;
-    check_cycle(L, table);
-    enum tg_json_mark mark = tg_json_mark(L, table);
-    bool list = mark == TG_JSON_ARRAY || (mark == TG_JSON_UNMARKED && lua_rawlen(L, table) > 0);
-    if (list && mark == TG_JSON_UNMARKED) {
-        list = lua_rawgeti(L, table, 1) != LUA_TNIL;
-        lua_pop(L, 1);
-    }
-    if (list) {
-        frame->kind = LIST;
-        frame->count = -1;
-        lua_pushnil(L);
-        tg_out_check(L, tg_writer_write(w, "[", 1));
-        return;
-    }
-    open_map(L, frame);
-    if (frame->count == 0 && mark == TG_JSON_UNMARKED) {
-        tg_out_check(L, tg_writer_write(w, "[]", 2));
-        printer_of(L)->depth--;
-        lua_settop(L, table - 1);
-        return;
-    }
-    tg_out_check(L, tg_writer_write(w, "{", 1));
-}
-
-/* lua_next() did not give the list in order: counts it, and goes on by index. */
-static void count_list(lua_State *L, struct frame *frame)
-{
-    int64_t count = 0;
-    lua_settop(L, frame->base);
-    lua_pushnil(L);
-    while (lua_next(L, frame->base)) {
-        lua_pop(L, 1);
-        count++;
-    }
-    frame->count = (int64_t)lua_rawlen(L, frame->base);
-    if (count != frame->count) {
-        printer_of(L)->depth--;
-        fail_at(L, "a list with holes, or with other keys,");
-    }
-    lua_pushnil(L);
-}
-
-/* Pushes the list's next item; false at its end. */
-static bool next_item(lua_State *L, struct frame *frame)
-{
-    int key = frame->base + 1;
-    if (frame->count < 0) {
-        lua_settop(L, key);
-        if (!lua_next(L, frame->base)) {
-            lua_pushnil(L);
-            return false;
-        }
-        if (lua_isinteger(L, key) && lua_tointeger(L, key) == frame->at + 1) {
-            frame->at++;
-            return true;
-        }
-        count_list(L, frame);
-    }
-    if (frame->at == frame->count)
-        return false;
-    lua_rawgeti(L, frame->base, ++frame->at);
-    return true;
-}
-
-static void print_key(lua_State *L, struct tg_writer *w, int index, bool first)
+static void print_tostring(lua_State *L, struct tg_writer *w, int index)
 {
     size_t len;
-    const char *key = lua_tolstring(L, index, &len);
-    if (!first)
-        tg_out_check(L, tg_writer_write(w, ",", 1));
-    tg_out_check(L, tg_json_string(w, key, len));
-    tg_out_check(L, tg_writer_write(w, ":", 1));
+    lua_pushvalue(L, index); /* which becomes a string */
+    const char *text = lua_tolstring(L, -1, &len);
+    tg_writer_write(w, text, len);
+    lua_pop(L, 1);
 }
 
-/* Prints the map's next key and pushes its value; false at its end. */
-static bool next_pair(lua_State *L, struct tg_writer *w, struct frame *frame)
+/* Prints the value at index if it is a scalar: w->failed says how that went. */
+static bool print_scalar(lua_State *L, struct tg_writer *w, const struct tg_format *format,
+                         int index)
 {
-    if (frame->at == frame->count)
-        return false;
-    int64_t at = frame->at++;
-    if (frame->kind == SMALL_MAP) {
-        int key = frame->base + 1 + 2 * frame->order[at];
-        print_key(L, w, key, at == 0);
-        lua_pushvalue(L, key + 1);
-        return true;
-    }
-    lua_rawgeti(L, frame->base + 1, at + 1);
-    print_key(L, w, lua_gettop(L), at == 0);
-    lua_rawget(L, frame->base + 2);
-    lua_rawget(L, frame->base);
-    return true;
-}
-
-static bool next_value(lua_State *L, struct tg_writer *w, struct frame *frame)
-{
-    if (frame->kind != LIST)
-        return next_pair(L, w, frame);
-    if (!next_item(L, frame))
-        return false;
-    if (frame->at > 1)
-        tg_out_check(L, tg_writer_write(w, ",", 1));
-    return true;
-}
-
-/* --- Values ------------------------------------------------------------------------------------- */
-
-static bool is_nested_sequence(lua_State *L, int index)
-{
-    return lua_isthread(L, index) || (lua_isuserdata(L, index) && tg_is_sequence(L, index));
-}
-
-/* Prints the value at index when it is a scalar. */
-static bool print_scalar(lua_State *L, struct tg_writer *w, int index)
-{
-    size_t len;
-    const char *text;
+    struct tg_slice s;
     switch (lua_type(L, index)) {
     case LUA_TSTRING:
-        text = lua_tolstring(L, index, &len);
-        tg_out_check(L, tg_json_string(w, text, len));
+        s.p = lua_tolstring(L, index, &s.len);
+        if (format->raw)
+            tg_writer_write(w, s.p, s.len);
+        else
+            tg_json_string(w, s.p, s.len);
         return true;
     case LUA_TNUMBER:
-        if (lua_isinteger(L, index)) {
-            tg_out_check(L, tg_json_integer(w, lua_tointeger(L, index)));
-            return true;
-        }
-        enum tg_status status = tg_json_number(w, lua_tonumber(L, index));
-        if (status == TG_EINVAL)
-            return false;
-        tg_out_check(L, status);
+        if (lua_isinteger(L, index))
+            tg_json_integer(w, lua_tointeger(L, index));
+        else if (format->raw)
+            print_tostring(L, w, index);
+        else
+            return tg_json_number(w, lua_tonumber(L, index)) != TG_EINVAL;
         return true;
     case LUA_TBOOLEAN:
-        put(L, w, lua_toboolean(L, index) ? TG_SLICE("true") : TG_SLICE("false"));
+        tg_print_put(w, lua_toboolean(L, index) ? TG_SLICE("true") : TG_SLICE("false"));
         return true;
     case LUA_TNIL:
-        put(L, w, TG_SLICE("null"));
+        tg_print_put(w, TG_SLICE("null"));
         return true;
     case LUA_TLIGHTUSERDATA:
         if (!tg_json_is_null(L, index))
             return false;
-        put(L, w, TG_SLICE("null"));
+        tg_print_put(w, TG_SLICE("null"));
         return true;
     default:
         return false;
     }
 }
 
-static int refuse(lua_State *L, int index)
+/* --- Printers and frames ---------------------------------------------------------------------- */
+
+static int printer_end(lua_State *L)
 {
-    char what[64];
-    if (lua_type(L, index) == LUA_TNUMBER)
-        return fail_at(L, "NaN or an infinity");
-    snprintf(what, sizeof what, "a %s", luaL_typename(L, index));
-    return fail_at(L, what);
+    struct tg_printer *p = lua_touserdata(L, 1);
+    p->ended = true;
+    tg_writer_unwatch(&p->watch);
+    return 0;
 }
 
-static int go_on(lua_State *L, int status, lua_KContext context);
-
-static int value_waited(lua_State *L, int status, lua_KContext context)
+static struct tg_printer *new_printer(lua_State *L, struct tg_writer *w,
+                                      const struct tg_format *format)
 {
-    (void)status;
-    tg_task_resumed(L, context);
-    tg_out_check(L, writer_of(L)->failed);
-    return go_on(L, LUA_OK, 0);
+    struct tg_printer *p = lua_newuserdatauv(L, sizeof *p, TG_PRINTER_SHAPES);
+    memset(p, 0, offsetof(struct tg_printer, first));
+    p->format = format;
+    p->frames = p->first;
+    p->size = TG_FRAMES_FIRST;
+    p->task = tg_lua_current(tg_lua_of(L));
+    if (luaL_newmetatable(L, PRINTER_TYPE)) {
+        lua_pushcfunction(L, printer_end);
+        lua_setfield(L, -2, "__gc");
+        lua_pushcfunction(L, printer_end);
+        lua_setfield(L, -2, "__close");
+    }
+    lua_setmetatable(L, -2);
+    tg_writer_watch(w, &p->watch); /* last: from here on there is something to undo */
+    return p;
 }
 
-/* Prints the sequence on top, in place. */
-static void call_elements(lua_State *L)
+static void grow(lua_State *L, struct tg_printer *p)
 {
-    lua_pushcfunction(L, print_elements);
-    lua_insert(L, -2);
+    int size = p->size * 4;
+    struct tg_frame *frames = lua_newuserdatauv(L, (size_t)size * sizeof *frames, 0);
+    memcpy(frames, p->frames, (size_t)p->depth * sizeof *frames);
+    lua_setiuservalue(L, 1, TG_PRINTER_FRAMES);
+    p->frames = frames;
+    p->size = size;
+}
+
+struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame_kind kind,
+                               const struct tg_format *format)
+{
+    if (p->above + p->depth >= TG_PRINT_DEPTH_MAX)
+        tg_print_fail(L, p, "it is nested deeper than %d", TG_PRINT_DEPTH_MAX);
+    luaL_checkstack(L, STEP_STACK, "nested too deeply");
+    if (p->depth == p->size)
+        grow(L, p);
+    struct tg_frame *f = &p->frames[p->depth++];
+    f->kind = kind;
+    f->base = lua_gettop(L);
+    f->format = format;
+    f->count = 0;
+    f->n = 0;
+    f->table = NULL;
+    f->shape = NULL;
+    f->shown_len = 0;
+    f->open = false;
+    f->called = false;
+    return f;
+}
+
+static void begin_item(struct tg_writer *w, struct tg_frame *f)
+{
+    tg_print_put(w, f->count++ ? f->format->between : f->format->begin);
+    f->open = true;
+}
+
+static void end_item(struct tg_writer *w, struct tg_frame *f)
+{
+    tg_print_put(w, f->format->after);
+    f->open = false;
+}
+
+static void pop(lua_State *L, struct tg_printer *p, const struct tg_frame *f)
+{
+    int base = f->base;
+    p->depth--;
+    lua_settop(L, base - 1); /* closes what a sequence has to close */
+}
+
+static void end_items(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    struct tg_writer *w = p->watch.w;
+    if (!f->count)
+        tg_print_put(w, f->format->begin);
+    tg_print_put(w, f->format->end);
+    pop(L, p, f);
+}
+
+static bool stopped(const struct tg_writer *w)
+{
+    return w->must_wait || w->failed;
+}
+
+/* --- Opening ---------------------------------------------------------------------------------- */
+
+/* Stack: sequence, iterator, state, control, closing. */
+static void open_sequence(lua_State *L, struct tg_printer *p, const struct tg_format *format)
+{
+    struct tg_frame *f = tg_print_push(L, p, TG_FRAME_SEQUENCE, format);
+    for (int i = 1; i <= TG_SEQUENCE_VALUES; i++)
+        lua_getiuservalue(L, f->base, i);
+    lua_toclose(L, f->base + TG_SEQUENCE_VALUES);
+}
+
+/* Closes the coroutine if it is left between two elements.  While it waits, the task does. */
+struct guard {
+    bool between;
+};
+
+static int guard_close(lua_State *L)
+{
+    const struct guard *guard = lua_touserdata(L, 1);
+    lua_getiuservalue(L, 1, 1);
+    lua_State *co = lua_tothread(L, -1);
+    if (guard->between && lua_status(co) == LUA_YIELD)
+        tg_lua_close_thread(co, L);
+    return 0;
+}
+
+/* Stack: coroutine, guard. */
+static void open_coroutine(lua_State *L, struct tg_printer *p, const struct tg_format *format)
+{
+    const struct tg_frame *f = tg_print_push(L, p, TG_FRAME_COROUTINE, format);
+    struct guard *guard = lua_newuserdatauv(L, sizeof *guard, 1);
+    guard->between = false;
+    lua_pushvalue(L, f->base);
+    lua_setiuservalue(L, -2, 1);
+    if (luaL_newmetatable(L, GUARD_TYPE)) {
+        lua_pushcfunction(L, guard_close);
+        lua_setfield(L, -2, "__close");
+    }
+    lua_setmetatable(L, -2);
+    lua_toclose(L, -1);
+}
+
+/* Stack: generator, the printer of its elements. */
+static void open_generator(lua_State *L, struct tg_printer *p, const struct tg_format *format)
+{
+    const struct tg_frame *f = tg_print_push(L, p, TG_FRAME_GENERATOR, format);
+    int above = p->above + p->depth;
+    struct tg_printer *elements = new_printer(L, p->watch.w, format);
+    elements->parent = p;
+    elements->above = above;
+    elements->yields = true;
+    elements->after = format->after;
     lua_pushvalue(L, 1);
-    lua_insert(L, -2);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)&tg_format_json);
-    lua_insert(L, -2);
-    lua_callk(L, 3, 0, 0, go_on);
+    lua_setiuservalue(L, f->base + 1, TG_PRINTER_PARENT);
+    lua_toclose(L, f->base + 1);
 }
 
-/* The value on top is a part of the innermost table, or the root. */
-static void print_part(lua_State *L, struct tg_writer *w)
+/* A frame for the value on top, which is no scalar. */
+static void open_value(lua_State *L, struct tg_printer *p, const struct tg_format *format)
 {
-    int top = lua_gettop(L);
-    if (lua_istable(L, top)) {
-        open_table(L, w);
-    } else if (is_nested_sequence(L, top)) {
-        call_elements(L);
+    switch (lua_type(L, -1)) {
+    case LUA_TTABLE:
+        tg_print_open_table(L, p, format);
+        return;
+    case LUA_TTHREAD:
+        open_coroutine(L, p, format);
+        return;
+    case LUA_TUSERDATA:
+        if (luaL_testudata(L, -1, TG_SEQUENCE_TYPE)) {
+            open_sequence(L, p, format);
+            return;
+        }
+        if (luaL_testudata(L, -1, TG_GENERATOR_TYPE)) {
+            open_generator(L, p, format);
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    refuse(L, p, -1);
+}
+
+/* Prints the item on top, or opens it. */
+static void print_item(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    struct tg_writer *w = p->watch.w;
+    if (print_scalar(L, w, f->format, -1)) {
+        lua_pop(L, 1);
+        end_item(w, f);
     } else {
-        if (!print_scalar(L, w, top))
-            refuse(L, top);
-        lua_settop(L, top - 1);
+        open_value(L, p, &tg_format_json);
     }
 }
 
-static void close_table(lua_State *L, struct tg_writer *w, const struct frame *frame)
+/* --- A step of each kind ---------------------------------------------------------------------- */
+
+static int go_on(lua_State *L, int status, lua_KContext context);
+static int yield_element(lua_State *L);
+
+static void step_list(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
-    put(L, w, frame->kind == LIST ? TG_SLICE("]") : TG_SLICE("}"));
-    lua_settop(L, frame->base - 1);
-    printer_of(L)->depth--;
+    struct tg_writer *w = p->watch.w;
+    int depth = p->depth;
+    while (f->count < f->n) {
+        begin_item(w, f);
+        lua_rawgeti(L, f->base, f->count);
+        print_item(L, p, f);
+        if (p->depth != depth || stopped(w))
+            return;
+    }
+    end_items(L, p, f);
+}
+
+static void show_name(struct tg_frame *f)
+{
+    size_t len = f->name.len < sizeof f->shown ? f->name.len : sizeof f->shown;
+    memcpy(f->shown, f->name.p, len);
+    f->shown_len = (unsigned char)len;
+}
+
+static void step_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    struct tg_writer *w = p->watch.w;
+    while (f->count < f->n) {
+        int value = tg_print_map_item(L, w, f);
+        if (!print_scalar(L, w, &tg_format_json, value)) {
+            show_name(f);
+            lua_pushvalue(L, value);
+            open_value(L, p, &tg_format_json);
+            return;
+        }
+        if (stopped(w))
+            return;
+    }
+    tg_print_put(w, f->n ? TG_SLICE("}") : TG_SLICE("{}"));
+    pop(L, p, f);
+}
+
+static void step_sequence(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    int base = f->base;
+    if (!f->called) {
+        if (tg_sequence_ended(L, base)) {
+            end_items(L, p, f);
+            return;
+        }
+        f->called = true;
+        lua_pushvalue(L, base + 1);
+        lua_pushvalue(L, base + 2);
+        lua_pushvalue(L, base + 3);
+        lua_callk(L, 2, 1, 0, go_on);
+        return;
+    }
+    f->called = false;
+    if (lua_isnil(L, -1)) {
+        tg_sequence_end(L, base);
+        end_items(L, p, f);
+        return;
+    }
+    lua_copy(L, -1, base + 3);
+    begin_item(p->watch.w, f);
+    print_item(L, p, f);
+}
+
+static bool is_dead(lua_State *co)
+{
+    lua_Debug ar;
+    return lua_status(co) == LUA_OK && lua_gettop(co) == 0 && !lua_getstack(co, 0, &ar);
+}
+
+static void step_coroutine(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    lua_State *co = lua_tothread(L, f->base);
+    struct guard *guard = lua_touserdata(L, f->base + 1);
+    if (!f->called) {
+        if (is_dead(co)) {
+            end_items(L, p, f);
+            return;
+        }
+        f->called = true;
+        guard->between = false;
+        lua_pushcfunction(L, tg_coroutine_resume);
+        lua_pushvalue(L, f->base);
+        lua_callk(L, 1, 2, 0, go_on);
+        return;
+    }
+    f->called = false;
+    if (!lua_toboolean(L, -2))
+        lua_error(L);
+    lua_remove(L, -2);
+    if (lua_status(co) != LUA_YIELD) { /* its last results are returned: no element */
+        end_items(L, p, f);
+        return;
+    }
+    guard->between = true;
+    begin_item(p->watch.w, f);
+    print_item(L, p, f);
+}
+
+/* A script may have caught the error of an element that is half written. */
+static void check_whole(lua_State *L, const struct tg_printer *elements)
+{
+    if (elements->midway)
+        tg_print_fail(L, elements, "the element could not be printed to its end");
+}
+
+static void step_generator(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    struct tg_printer *elements = lua_touserdata(L, f->base + 1);
+    if (!f->called) {
+        f->called = true;
+        lua_getiuservalue(L, f->base, 1);
+        lua_pushvalue(L, f->base + 1);
+        lua_pushcclosure(L, yield_element, 1);
+        lua_callk(L, 1, 0, 0, go_on);
+        return;
+    }
+    check_whole(L, elements);
+    f->count = elements->count;
+    end_items(L, p, f);
+}
+
+/* --- Going on --------------------------------------------------------------------------------- */
+
+static int waited(lua_State *L, int status, lua_KContext context);
+
+/* What run() cannot go on past: the writer has gone, or failed, or is full. */
+static int pause_printing(lua_State *L, const struct tg_printer *p)
+{
+    struct tg_writer *w = p->watch.w;
+    tg_out_check(L, w ? w->failed : TG_ECLOSED);
+    if (p->task != tg_lua_current(tg_lua_of(L)))
+        return luaL_error(L, "a body is printed from a task that is not its own");
+    return tg_out_wait(L, w, waited);
+}
+
+static int run(lua_State *L, struct tg_printer *p)
+{
+    static void (*const steps[])(lua_State *, struct tg_printer *, struct tg_frame *) = {
+        [TG_FRAME_LIST] = step_list,           [TG_FRAME_MAP] = step_map,
+        [TG_FRAME_LARGE_MAP] = step_map,       [TG_FRAME_SEQUENCE] = step_sequence,
+        [TG_FRAME_COROUTINE] = step_coroutine, [TG_FRAME_GENERATOR] = step_generator,
+    };
+    for (;;) {
+        struct tg_writer *w = p->watch.w;
+        if (!w || stopped(w))
+            return pause_printing(L, p);
+        if (p->depth) {
+            struct tg_frame *f = &p->frames[p->depth - 1];
+            if (f->open)
+                end_item(w, f);
+            steps[f->kind](L, p, f);
+        } else if (p->midway) {
+            tg_print_put(w, p->after);
+            p->midway = false;
+        } else {
+            return 0;
+        }
+    }
 }
 
 static int go_on(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     (void)context;
-    struct tg_writer *w = writer_of(L);
-    for (;;) {
-        struct printer *p = printer_of(L);
-        if (w->must_wait)
-            return tg_out_wait(L, w, value_waited);
-        if (!p || !p->depth)
-            return 0;
-        struct frame *frame = &p->frames[p->depth - 1];
-        if (next_value(L, w, frame))
-            print_part(L, w);
-        else
-            close_table(L, w, frame);
-    }
+    return run(L, lua_touserdata(L, 1));
 }
 
-/* (writer, format, value): the value as JSON. */
-static int print_value(lua_State *L)
+static int waited(lua_State *L, int status, lua_KContext context)
 {
-    lua_settop(L, 3);
-    lua_pushnil(L); /* the printer's place: a userdata once there is a table */
-    lua_insert(L, PRINTER);
-    print_part(L, writer_of(L));
-    return go_on(L, LUA_OK, 0);
-}
-
-/* --- Elements ----------------------------------------------------------------------------------- */
-
-/* An element that needs no call: a scalar, or a string that stands as it is. */
-static bool print_plain_element(lua_State *L, struct tg_writer *w, const struct tg_format *format,
-                                int index)
-{
-    if (format->raw && lua_type(L, index) == LUA_TSTRING) {
-        size_t len;
-        const char *text = lua_tolstring(L, index, &len);
-        tg_out_check(L, tg_writer_write(w, text, len));
-        return true;
-    }
-    return print_scalar(L, w, index);
-}
-
-static void push_print_value(lua_State *L, struct tg_writer *w, const struct tg_format *format,
-                             int index)
-{
-    index = lua_absindex(L, index);
-    lua_pushcfunction(L, print_value);
-    lua_pushlightuserdata(L, w);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)format);
-    lua_pushvalue(L, index);
-}
-
-/* --- Generators: the element is printed where it is yielded ---------------------------------------- */
-
-struct generation {
-    struct tg_writer *w;
-    const struct tg_format *format;
-    int64_t count;
-    bool over;
-};
-
-static struct generation *generation_of(lua_State *L)
-{
-    return lua_touserdata(L, lua_upvalueindex(1));
-}
-
-static int yielded(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
     tg_task_resumed(L, context);
-    tg_out_check(L, generation_of(L)->w->failed);
-    return 0;
+    return go_on(L, status, context);
 }
 
-static int element_ended(lua_State *L, int status, lua_KContext context)
+/* yield(element), inside a generator: its printer is the upvalue. */
+static int yield_element(lua_State *L)
 {
-    (void)status;
-    (void)context;
-    const struct generation *g = generation_of(L);
-    put(L, g->w, g->format->after);
-    return g->w->must_wait ? tg_out_wait(L, g->w, yielded) : 0;
-}
-
-static int l_yield(lua_State *L)
-{
-    struct generation *g = generation_of(L);
-    if (g->over)
-        return luaL_error(L, "yield was called after its generator had ended");
+    struct tg_printer *p = lua_touserdata(L, lua_upvalueindex(1));
+    struct tg_writer *w = p->watch.w;
     luaL_checkany(L, 1);
-    if (g->count++)
-        put(L, g->w, g->format->between);
-    if (!print_plain_element(L, g->w, g->format, 1)) {
-        push_print_value(L, g->w, g->format, 1);
-        lua_callk(L, 3, 0, 0, element_ended);
+    if (p->ended)
+        return luaL_error(L, "yield was called after its generator had ended");
+    if (!w || w->failed)
+        return pause_printing(L, p); /* which raises */
+    if (p->midway)
+        return luaL_error(L, "yield: the element before has not been printed to its end");
+    p->midway = true;
+    tg_print_put(w, p->count++ ? p->format->between : p->format->begin);
+    if (print_scalar(L, w, p->format, 1)) {
+        tg_print_put(w, p->after);
+        p->midway = false;
+        if (!stopped(w))
+            return 0;
+        lua_settop(L, 0);
+        lua_pushvalue(L, lua_upvalueindex(1));
+        return pause_printing(L, p);
     }
-    return element_ended(L, LUA_OK, 0);
+    lua_settop(L, 1);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    open_value(L, p, &tg_format_json);
+    return run(L, p);
 }
 
-static int generation_close(lua_State *L)
+/* --- For body.c and bind_writer.c ------------------------------------------------------------- */
+
+/* Stack: a printer, and the value that was at index. */
+static struct tg_printer *take_over(lua_State *L, struct tg_writer *w,
+                                    const struct tg_format *format, int index)
 {
-    struct generation *g = lua_touserdata(L, 1);
-    g->over = true;
-    return 0;
+    lua_pushvalue(L, index);
+    struct tg_printer *p = new_printer(L, w, format);
+    p->midway = true;
+    lua_replace(L, 1);
+    if (lua_gettop(L) > 2)
+        lua_replace(L, 2);
+    lua_settop(L, 2);
+    return p;
 }
 
+/* Stack: the printer of the elements, generator. */
 static int generated(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     (void)context;
-    const struct tg_format *format = lua_touserdata(L, 2);
-    put(L, writer_of(L), format->end);
-    return 0;
+    struct tg_printer *p = lua_touserdata(L, 1);
+    check_whole(L, p);
+    p->ended = true;
+    if (p->watch.w && !p->count)
+        tg_print_put(p->watch.w, p->format->begin);
+    if (p->watch.w)
+        tg_print_put(p->watch.w, p->format->end);
+    return run(L, p);
 }
 
-/* Stack: writer, format, generator. */
-static int run_generator(lua_State *L)
+/* The most common stream: without a frame around it, as it may be idle for long. */
+static int print_generator(lua_State *L, struct tg_printer *p)
 {
-    struct generation *g = lua_newuserdatauv(L, sizeof *g, 0);
-    *g = (struct generation){writer_of(L), lua_touserdata(L, 2), 0, false};
-    if (luaL_newmetatable(L, "tidegate.Generation")) {
-        lua_pushcfunction(L, generation_close);
-        lua_setfield(L, -2, "__close");
-    }
-    lua_setmetatable(L, -2);
-    lua_toclose(L, 4);
-    lua_getiuservalue(L, 3, 1);
-    lua_pushvalue(L, 4);
-    lua_pushcclosure(L, l_yield, 1);
+    p->yields = true;
+    p->midway = false;
+    p->after = p->format->after;
+    lua_pushvalue(L, 1);
+    lua_toclose(L, 3);
+    lua_getiuservalue(L, 2, 1);
+    lua_pushvalue(L, 1);
+    lua_pushcclosure(L, yield_element, 1);
     lua_callk(L, 1, 0, 0, generated);
     return generated(L, LUA_OK, 0);
 }
 
-/* --- Iterators and coroutines -------------------------------------------------------------------- */
-
-enum { AT_NEXT, AT_VALUE, AT_PRINTED };                /* where elements_on() goes on */
-enum { ITERATOR = 4, STATE, CONTROL, COUNT, ELEMENT }; /* stack places */
-
-static int elements_on(lua_State *L, int status, lua_KContext context);
-
-static int elements_waited(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    tg_task_resumed(L, context);
-    tg_out_check(L, writer_of(L)->failed);
-    return elements_on(L, LUA_OK, AT_NEXT);
-}
-
-static void call_iterator(lua_State *L)
-{
-    lua_settop(L, COUNT);
-    lua_pushvalue(L, ITERATOR);
-    if (lua_isthread(L, 3)) {
-        lua_pushvalue(L, 3);
-        lua_callk(L, 1, 2, AT_VALUE, elements_on);
-    } else {
-        lua_pushvalue(L, STATE);
-        lua_pushvalue(L, CONTROL);
-        lua_callk(L, 2, 1, AT_VALUE, elements_on);
-    }
-}
-
-/* What the iterator gave, as the element at ELEMENT; false at the end. */
-static bool take_element(lua_State *L)
-{
-    if (lua_isthread(L, 3)) {
-        bool fine = lua_toboolean(L, ELEMENT);
-        lua_remove(L, ELEMENT);
-        if (!fine)
-            lua_error(L);
-        /* A coroutine's last results are its return values: no element. */
-        return lua_status(lua_tothread(L, 3)) == LUA_YIELD;
-    }
-    if (lua_isnil(L, ELEMENT))
-        return false;
-    lua_pushvalue(L, ELEMENT);
-    lua_replace(L, CONTROL);
-    return true;
-}
-
-/* True when it is printed; else a call was made and has ended. */
-static void print_one(lua_State *L, struct tg_writer *w, const struct tg_format *format)
-{
-    lua_Integer count = lua_tointeger(L, COUNT);
-    if (count)
-        put(L, w, format->between);
-    lua_pushinteger(L, count + 1);
-    lua_replace(L, COUNT);
-    if (print_plain_element(L, w, format, ELEMENT))
-        return;
-    push_print_value(L, w, format, ELEMENT);
-    lua_callk(L, 3, 0, AT_PRINTED, elements_on);
-}
-
-static int elements_on(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    struct tg_writer *w = writer_of(L);
-    const struct tg_format *format = lua_touserdata(L, 2);
-    for (int at = (int)context;; at = AT_NEXT) {
-        if (at == AT_NEXT)
-            call_iterator(L);
-        if (at != AT_PRINTED && !take_element(L)) {
-            put(L, w, format->end);
-            return 0;
-        }
-        if (at != AT_PRINTED)
-            print_one(L, w, format);
-        put(L, w, format->after);
-        if (w->must_wait)
-            return tg_out_wait(L, w, elements_waited);
-    }
-}
-
-/* (writer, format, sequence): the elements, framed as the format does. */
-static int print_elements(lua_State *L)
-{
-    const struct tg_format *format = lua_touserdata(L, 2);
-    put(L, writer_of(L), format->begin);
-    if (luaL_testudata(L, 3, TG_GENERATOR_TYPE))
-        return run_generator(L);
-    if (lua_isthread(L, 3)) {
-        lua_pushcfunction(L, tg_coroutine_resume);
-        lua_pushnil(L);
-        lua_pushnil(L);
-    } else {
-        lua_getiuservalue(L, 3, 1);
-        lua_getiuservalue(L, 3, 2);
-        lua_getiuservalue(L, 3, 3);
-    }
-    lua_pushinteger(L, 0);
-    return elements_on(L, LUA_OK, AT_NEXT);
-}
-
-/* --- Lists, a line each --------------------------------------------------------------------------- */
-
-/* An iterator over a list: (list, control) to the next item, by the count of calls. */
-static int next_line(lua_State *L)
-{
-    lua_Integer at = lua_tointeger(L, lua_upvalueindex(1)) + 1;
-    lua_pushinteger(L, at);
-    lua_replace(L, lua_upvalueindex(1));
-    lua_rawgeti(L, lua_upvalueindex(2), at);
-    return 1;
-}
-
-static bool is_list(lua_State *L, int index)
-{
-    return lua_istable(L, index) && tg_json_mark(L, index) != TG_JSON_OBJECT &&
-           (lua_rawlen(L, index) > 0 || tg_json_mark(L, index) == TG_JSON_ARRAY);
-}
-
-/* (writer, format, list) */
-static int print_lines(lua_State *L)
-{
-    const struct tg_format *format = lua_touserdata(L, 2);
-    put(L, writer_of(L), format->begin);
-    lua_pushinteger(L, 0);
-    lua_pushvalue(L, 3);
-    lua_pushcclosure(L, next_line, 2);
-    lua_pushnil(L);
-    lua_pushnil(L);
-    lua_pushinteger(L, 0);
-    return elements_on(L, LUA_OK, AT_NEXT);
-}
-
-/* --- For body.c and bind_writer.c ------------------------------------------------------------------ */
-
-/* The writer is on top. */
-static int element_waited(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    tg_task_resumed(L, context);
-    const struct tg_writer *w = lua_touserdata(L, -1);
-    tg_out_check(L, w->failed);
-    return 0;
-}
-
-static int element_after(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    const struct tg_format *format = (const struct tg_format *)context;
-    struct tg_writer *w = lua_touserdata(L, -1);
-    put(L, w, format->after);
-    return w->must_wait ? tg_out_wait(L, w, element_waited) : 0;
-}
-
-/* Goes on in its caller's place, on a stack as if it had been called: one level less of Lua's stack for
- * every stream that waits. */
 int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
 {
-    lua_CFunction way = print_value;
-    if (is_nested_sequence(L, index))
-        way = print_elements;
-    else if (format->lines && is_list(L, index))
-        way = print_lines;
-    else if (format->lines)
-        return tg_print_element(L, w, format, index);
-    lua_pushvalue(L, index);
-    lua_replace(L, 1);
-    lua_settop(L, 1);
-    lua_pushlightuserdata(L, w);
-    lua_insert(L, 1);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)format);
-    lua_insert(L, 2);
-    return way(L);
+    struct tg_printer *p = take_over(L, w, format, index);
+    if (luaL_testudata(L, 2, TG_GENERATOR_TYPE))
+        return print_generator(L, p);
+    if (print_scalar(L, w, format, 2)) {
+        p->after = format->after;
+        return run(L, p);
+    }
+    open_value(L, p, format);
+    const struct tg_frame *f = p->frames;
+    if (f->kind == TG_FRAME_MAP || f->kind == TG_FRAME_LARGE_MAP)
+        p->after = format->after; /* one element */
+    return run(L, p);
+}
+
+static int element_written(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    return 0;
 }
 
 int tg_print_element(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
 {
-    index = lua_absindex(L, index);
-    lua_pushlightuserdata(L, w); /* for element_after */
-    if (!print_plain_element(L, w, format, index)) {
-        push_print_value(L, w, format, index);
-        lua_callk(L, 3, 0, (lua_KContext)format, element_after);
+    struct tg_slice after = format->after.len ? format->after : TG_SLICE("\n");
+    tg_out_check(L, w->failed);
+    if (print_scalar(L, w, format, index)) {
+        tg_print_put(w, after);
+        tg_out_check(L, w->failed);
+        return w->must_wait ? tg_out_wait(L, w, element_written) : 0;
     }
-    return element_after(L, LUA_OK, (lua_KContext)format);
+    struct tg_printer *p = take_over(L, w, format, index);
+    p->after = after;
+    open_value(L, p, &tg_format_json);
+    return run(L, p);
 }

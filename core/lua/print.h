@@ -7,17 +7,22 @@
 #include "body/format.h"
 #include "body/writer.h"
 
-enum { TG_PRINT_DEPTH_MAX = 128 }; /* of tables in tables */
+enum { TG_PRINT_DEPTH_MAX = 128 }; /* of tables and sequences in each other */
 
-/* Both are to be returned from a C function that runs in a task: what they do after a wait is all
- * that is left of it.  They raise what must not be printed, with its path ("$.a.b[3]"), and what
- * stops the writer.  w and format outlive the wait. */
+/* Both take over the C function that calls them, its stack included: `return tg_print_body(…)`. They
+ * return no results, perhaps only after waits, so the caller needs no continuation; one that has
+ * more to do calls such a function with lua_callk().  They raise what must not be printed, with
+ * its path ("$.a.b[3]", from 1 on), and what stops the writer.
+ *
+ * The writer may go while a script still holds what could print to it. */
 
 /* The value at index as a whole body: a sequence as the format frames it, a table as one value, or,
- * where the format has lines, a list as an element a line. */
+ * where the format has lines, a list as an element a line.  Nothing is written before the first
+ * element is there, so that a producer that fails at once can still be answered with an error. */
 int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index);
 
-/* The value at index as one element, with what follows an element in this format. */
+/* The value at index as one element by itself, and what follows an element in this format: a line
+ * break where it has nothing, lest two numbers become one. */
 int tg_print_element(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index);
 
 #endif
