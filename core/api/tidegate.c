@@ -32,8 +32,9 @@ struct tidegate {
     struct tg_wake *wake; /* tidegate_stop() */
     atomic_uint stops;
     unsigned stops_seen;
+    struct tg_deadlines deadlines;
+    bool deadlines_made;
     struct tg_deadline drain;
-    bool drain_made;
     struct tg_buf error;
 };
 
@@ -164,8 +165,11 @@ static enum tg_status open_all(struct tidegate *g, const struct tidegate_options
     if (status != TG_OK)
         return status;
     g->wake = tg_wake_new(g->worker.base, on_stop, g);
-    tg_deadline_init(&g->drain, g->worker.base, stop_at_once, g);
-    g->drain_made = true;
+    tg_deadlines_init(&g->deadlines, g->worker.base);
+    g->deadlines_made = true;
+    status = tg_deadline_init(&g->drain, &g->deadlines, stop_at_once, g);
+    if (status != TG_OK)
+        return status;
     return g->wake ? TG_OK : TG_EIO;
 }
 
@@ -200,8 +204,9 @@ void tidegate_free(struct tidegate *g)
 {
     if (!g)
         return;
-    if (g->drain_made)
-        tg_deadline_fini(&g->drain);
+    tg_deadline_fini(&g->drain);
+    if (g->deadlines_made)
+        tg_deadlines_fini(&g->deadlines);
     tg_wake_free(g->wake);
     if (g->worker_open)
         tg_worker_close(&g->worker);

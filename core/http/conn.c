@@ -1,7 +1,6 @@
 /* conn.c - the intake: a connection's life, and what evhttp gets to see of it.
  *
- * A callback on the bufferevent's input takes the client's bytes before evhttp looks. When they hold
- * a whole head that is beyond doubt, evhttp is given a canonical one instead, whose target is a
+ * We read the socket ourselves, into the bufferevent's input. When the bytes hold a whole head that is beyond doubt, evhttp is given a canonical one instead, whose target is a
  * handle on the connection; it then calls back at once and waits. Bodies stay in the input buffer,
  * which evhttp leaves alone while it waits.  When the response is with the kernel evhttp is told that
  * the exchange is over, and gets ready for the next one.
@@ -98,9 +97,7 @@ void tg_conn_linger(struct tg_conn *conn)
 {
     struct evbuffer *in = tg_conn_input(conn);
     conn->state = TG_CONN_LINGER;
-    conn->busy = true;
     evbuffer_drain(in, evbuffer_get_length(in));
-    conn->busy = false;
     if (!evbuffer_get_length(tg_conn_output(conn)))
         shutdown(bufferevent_getfd(conn->bev), SHUT_WR);
     tg_deadline_set(&conn->deadline, TG_LINGER_MS);
@@ -114,14 +111,12 @@ static void withhold(struct tg_conn *conn)
     struct evbuffer *in = tg_conn_input(conn);
     if (!conn->raw)
         conn->raw = evbuffer_new();
-    conn->busy = true;
     if (!conn->raw || evbuffer_remove_buffer(in, conn->raw, evbuffer_get_length(in)) < 0) {
         evbuffer_drain(
             in, evbuffer_get_length(in)); /* no memory; evhttp must not see it all the same */
         conn->broken = true;
         tg_server_wake(conn->server, conn, false);
     }
-    conn->busy = false;
 }
 
 /* Gives back to the input what is behind the head; evhttp leaves it alone while we answer. */
@@ -130,14 +125,12 @@ static void inject(struct tg_conn *conn)
     char head[] = "GET /00000000.00000000 HTTP/1.1\r\n\r\n";
     struct evbuffer *in = tg_conn_input(conn);
     tg_handle_print(conn->handle, head + 4);
-    conn->busy = true;
     if (conn->raw) {
         evbuffer_prepend_buffer(in, conn->raw);
         evbuffer_free(conn->raw); /* an idle or waiting connection has no use for it */
         conn->raw = NULL;
     }
     evbuffer_prepend(in, head, sizeof head - 1);
-    conn->busy = false;
     conn->scanned = 0;
     conn->state = TG_CONN_INJECTED;
 }
@@ -218,9 +211,7 @@ static int take_head(struct tg_conn *conn)
         tg_conn_refuse(conn, status);
         return -1;
     }
-    conn->busy = true;
     evbuffer_drain(from, blank + (size_t)end);
-    conn->busy = false;
     tg_deadline_set(&conn->deadline, 0);
     inject(conn);
     return 1;
@@ -240,11 +231,10 @@ static void head_bytes_came(struct tg_conn *conn)
 
 static void drain_body(struct tg_conn *conn);
 
-static void on_input(struct evbuffer *in, const struct evbuffer_cb_info *info, void *arg)
+/* Bytes have come into the input buffer. */
+static void on_input(struct tg_conn *conn)
 {
-    struct tg_conn *conn = arg;
-    if (conn->busy || !info->n_added)
-        return;
+    struct evbuffer *in = tg_conn_input(conn);
     switch (conn->state) {
     case TG_CONN_HEAD:
         head_bytes_came(conn);
@@ -260,9 +250,7 @@ static void on_input(struct evbuffer *in, const struct evbuffer_cb_info *info, v
         drain_body(conn);
         break;
     case TG_CONN_LINGER:
-        conn->busy = true;
         evbuffer_drain(in, evbuffer_get_length(in));
-        conn->busy = false;
         break;
     }
 }
@@ -391,11 +379,14 @@ static void read_some(struct tg_conn *conn)
         return;
     }
     evbuffer_unfreeze(in, 0);
-    int failed = evbuffer_add(in, space, (size_t)n); /* calls on_input */
+    int failed = evbuffer_add(in, space, (size_t)n);
     evbuffer_freeze(in, 0);
-    if (failed)
+    if (failed) {
         tg_conn_destroy(conn, TG_GONE_ABORTED);
-    else if (head && conn->state == TG_CONN_INJECTED)
+        return;
+    }
+    on_input(conn);
+    if (head && conn->state == TG_CONN_INJECTED)
         bufferevent_trigger(conn->bev, EV_READ, 0); /* evhttp takes it from here */
 }
 
@@ -555,9 +546,9 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
         goto fail;
 
     event_assign(&conn->socket, options->base, -1, 0, on_socket, conn);
-    tg_deadline_init(&conn->deadline, options->base, on_deadline, conn);
-    if (tg_server_suspend_reading(server, conn->bev) != 0 ||
-        !evbuffer_add_cb(tg_conn_input(conn), on_input, conn) ||
+    if (tg_deadline_init(&conn->deadline, tg_server_deadlines(server), on_deadline, conn) !=
+            TG_OK ||
+        tg_server_suspend_reading(server, conn->bev) != 0 ||
         !evbuffer_add_cb(tg_conn_output(conn), on_output, conn))
         goto fail;
     struct timeval stall = {(time_t)(options->limits->write_timeout / 1000),
@@ -575,6 +566,7 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
 fail:
     if (conn->handle.generation)
         tg_slots_remove(tg_server_slots(server), conn->handle);
+    tg_deadline_fini(&conn->deadline);
     if (conn->bev)
         bufferevent_free(conn->bev);
     tg_free(conn);

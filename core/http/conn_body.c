@@ -15,13 +15,6 @@ void tg_conn_body_begin(struct tg_conn *conn)
         conn->head.expect_continue && tg_framing_state(&conn->framing) == TG_FRAMING_MORE;
 }
 
-static void drain(struct tg_conn *conn, struct evbuffer *buf, size_t n)
-{
-    conn->busy = true;
-    evbuffer_drain(buf, n);
-    conn->busy = false;
-}
-
 static void say_continue(struct tg_conn *conn)
 {
     struct iovec line = {(void *)(uintptr_t)continue_line, sizeof continue_line - 1};
@@ -44,11 +37,11 @@ static bool find_run(struct tg_conn *conn, struct evbuffer *buf)
             size_t before = (size_t)(data.p - bytes);
             conn->run = data;
             conn->run_behind = used - before - data.len;
-            drain(conn, buf, before);
+            evbuffer_drain(buf, before);
             conn->body_bytes += data.len;
             return true;
         }
-        drain(conn, buf, used);
+        evbuffer_drain(buf, used);
         if (!used)
             break;
     }
@@ -99,19 +92,19 @@ void tg_conn_body_consume(struct tg_conn *conn, size_t n)
         n += conn->run_behind;
         conn->run_behind = 0;
     }
-    drain(conn, in, n);
+    evbuffer_drain(in, n);
     tg_conn_update_reading(conn);
 }
 
 enum tg_body_state tg_conn_body_discard(struct tg_conn *conn, struct evbuffer *buf)
 {
     if (conn->run.len) {
-        drain(conn, buf, conn->run.len + conn->run_behind);
+        evbuffer_drain(buf, conn->run.len + conn->run_behind);
         conn->body_bytes += conn->run.len;
         conn->run.len = 0;
     }
     while (find_run(conn, buf)) {
-        drain(conn, buf, conn->run.len + conn->run_behind);
+        evbuffer_drain(buf, conn->run.len + conn->run_behind);
         conn->run.len = 0;
     }
     return state_without_run(conn);

@@ -55,7 +55,6 @@ struct tg_conn {
     struct evhttp_connection *evcon; /* NULL until learned */
     struct evhttp_request *req;      /* while evhttp waits for our answer */
     enum tg_conn_state state;
-    bool busy;        /* we change the input buffer ourselves */
     bool close;       /* after this exchange */
     bool broken;      /* a write failed: to be freed from the loop */
     bool peer_closed; /* it has sent its last byte */
@@ -119,7 +118,7 @@ enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *befo
 
 /* conn_body.c */
 void tg_conn_body_begin(struct tg_conn *conn);
-void tg_conn_body_arrived(struct tg_conn *conn); /* from on_input */
+void tg_conn_body_arrived(struct tg_conn *conn); /* bytes have come */
 void tg_conn_body_tell(struct tg_conn *conn);    /* calls body_fn */
 /* Throws away body bytes in buf: TG_BODY_END when it is over, TG_BODY_WAIT for more, else broken. */
 enum tg_body_state tg_conn_body_discard(struct tg_conn *conn, struct evbuffer *buf);
@@ -141,6 +140,7 @@ const struct tg_server_options *tg_server_options(const struct tg_server *server
 struct tg_field *tg_server_field_space(struct tg_server *server, size_t *count);
 char *tg_server_read_space(struct tg_server *server, size_t *size); /* until the next read */
 int tg_server_suspend_reading(struct tg_server *server, struct bufferevent *bev);
+struct tg_deadlines *tg_server_deadlines(struct tg_server *server);
 struct tg_slots *tg_server_slots(struct tg_server *server);
 
 /* tg_conn_chores() is called in the loop's next turn, or, at_once, in this one: not from chores. */

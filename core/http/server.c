@@ -50,6 +50,7 @@ struct tg_server {
     TAILQ_HEAD(, tg_conn) wakes;
     size_t wake_count;
 
+    struct tg_deadlines deadlines; /* of the connections */
     TAILQ_HEAD(, tg_conn) conns;
     size_t conn_count;
     struct tg_slots slots;
@@ -70,6 +71,11 @@ const struct tg_server_options *tg_server_options(const struct tg_server *server
 struct tg_slots *tg_server_slots(struct tg_server *server)
 {
     return &server->slots;
+}
+
+struct tg_deadlines *tg_server_deadlines(struct tg_server *server)
+{
+    return &server->deadlines;
 }
 
 bool tg_server_stopping(const struct tg_server *server)
@@ -480,6 +486,7 @@ struct tg_server *tg_server_new(const struct tg_server_options *options)
     server->accepting = true;
     TAILQ_INIT(&server->conns);
     TAILQ_INIT(&server->wakes);
+    tg_deadlines_init(&server->deadlines, options->base);
     event_assign(&server->wake, options->base, -1, 0, on_wake, server);
     tg_slots_init(&server->slots);
     event_assign(&server->idle, options->base, -1, 0, on_idle, server);
@@ -549,6 +556,7 @@ void tg_server_free(struct tg_server *server)
     }
     if (server->no_reading)
         ev_token_bucket_cfg_free(server->no_reading);
+    tg_deadlines_fini(&server->deadlines);
     tg_slots_fini(&server->slots);
     tg_free(server->read_space);
     tg_free(server->fields);

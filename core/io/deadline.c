@@ -1,56 +1,163 @@
-/* deadline.c - lazy timers. */
+/* deadline.c - a binary heap of timers. */
 #include "io/deadline.h"
 
-#include "util/clock.h"
+#include <stdbool.h>
 
-static void arm(struct tg_deadline *deadline, uint64_t now)
+#include "util/clock.h"
+#include "util/mem.h"
+
+/* --- The heap: places from 1 on, the next one to come up at 1 ---------------------------------- */
+
+static void put(struct tg_deadlines *all, size_t place, struct tg_deadline *deadline)
 {
-    uint64_t ms = deadline->at > now ? deadline->at - now : 1;
-    struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
-    deadline->armed = deadline->at;
-    event_add(&deadline->event, &tv);
+    all->heap[place - 1] = deadline;
+    deadline->place = place;
 }
 
-static void fire(evutil_socket_t fd, short what, void *arg)
+static struct tg_deadline *at(const struct tg_deadlines *all, size_t place)
+{
+    return all->heap[place - 1];
+}
+
+static void rise(struct tg_deadlines *all, struct tg_deadline *deadline)
+{
+    size_t place = deadline->place;
+    while (place > 1 && at(all, place / 2)->up > deadline->up) {
+        put(all, place, at(all, place / 2));
+        place /= 2;
+    }
+    put(all, place, deadline);
+}
+
+static void sink(struct tg_deadlines *all, struct tg_deadline *deadline)
+{
+    size_t place = deadline->place;
+    while (place * 2 <= all->count) {
+        size_t child = place * 2;
+        if (child < all->count && at(all, child + 1)->up < at(all, child)->up)
+            child++;
+        if (at(all, child)->up >= deadline->up)
+            break;
+        put(all, place, at(all, child));
+        place = child;
+    }
+    put(all, place, deadline);
+}
+
+static void insert(struct tg_deadlines *all, struct tg_deadline *deadline, uint64_t up)
+{
+    deadline->up = up;
+    put(all, ++all->count, deadline);
+    rise(all, deadline);
+}
+
+static void take_out(struct tg_deadline *deadline)
+{
+    struct tg_deadlines *all = deadline->all;
+    struct tg_deadline *last = at(all, all->count--);
+    if (last != deadline) {
+        put(all, deadline->place, last);
+        rise(all, last);
+        sink(all, last);
+    }
+    deadline->place = 0;
+}
+
+/* --- The event ---------------------------------------------------------------------------------- */
+
+static void arm(struct tg_deadlines *all, uint64_t now)
+{
+    if (!all->count)
+        return;
+    uint64_t up = at(all, 1)->up;
+    uint64_t ms = up > now ? up - now : 1;
+    struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
+    event_add(&all->event, &tv);
+}
+
+/* The first that is up: moved on if it is early or off, else called. */
+static bool fire_one(struct tg_deadlines *all, uint64_t now)
+{
+    struct tg_deadline *deadline = all->count ? at(all, 1) : NULL;
+    if (!deadline || deadline->up > now)
+        return false;
+    take_out(deadline);
+    if (deadline->at > now) {
+        insert(all, deadline, deadline->at);
+    } else if (deadline->at) {
+        deadline->at = 0;
+        deadline->fn(deadline->arg);
+    }
+    return true;
+}
+
+static void on_time(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    struct tg_deadline *deadline = arg;
-    deadline->armed = 0;
-    if (!deadline->at)
-        return;
+    struct tg_deadlines *all = arg;
     uint64_t now = tg_clock_coarse_ms();
-    if (now < deadline->at) {
-        arm(deadline, now);
-        return;
+    while (fire_one(all, now)) {
     }
-    deadline->at = 0;
-    deadline->fn(deadline->arg); /* last: deadline may be gone after it */
+    arm(all, now);
 }
 
-void tg_deadline_init(struct tg_deadline *deadline, struct event_base *base, void (*fn)(void *arg),
-                      void *arg)
+/* --- Life --------------------------------------------------------------------------------------- */
+
+void tg_deadlines_init(struct tg_deadlines *all, struct event_base *base)
 {
-    event_assign(&deadline->event, base, -1, 0, fire, deadline);
-    deadline->at = 0;
-    deadline->armed = 0;
-    deadline->fn = fn;
-    deadline->arg = arg;
+    *all = (struct tg_deadlines){.heap = NULL};
+    event_assign(&all->event, base, -1, 0, on_time, all);
+}
+
+void tg_deadlines_fini(struct tg_deadlines *all)
+{
+    event_del(&all->event);
+    tg_free(all->heap);
+    all->heap = NULL;
+}
+
+enum tg_status tg_deadline_init(struct tg_deadline *deadline, struct tg_deadlines *all,
+                                void (*fn)(void *arg), void *arg)
+{
+    *deadline = (struct tg_deadline){.fn = fn, .arg = arg};
+    if (all->reserved == all->size) {
+        size_t size = all->size ? all->size * 2 : 16;
+        struct tg_deadline **heap = tg_realloc(all->heap, size * sizeof *heap);
+        if (!heap)
+            return TG_ENOMEM;
+        all->heap = heap;
+        all->size = size;
+    }
+    all->reserved++;
+    deadline->all = all;
+    return TG_OK;
 }
 
 void tg_deadline_fini(struct tg_deadline *deadline)
 {
-    event_del(&deadline->event);
+    if (!deadline->all)
+        return;
+    if (deadline->place)
+        take_out(deadline);
+    deadline->all->reserved--;
+    deadline->all = NULL;
 }
 
 void tg_deadline_set(struct tg_deadline *deadline, uint64_t ms)
 {
+    struct tg_deadlines *all = deadline->all;
     if (!ms) {
         deadline->at = 0;
         return;
     }
     uint64_t now = tg_clock_coarse_ms();
     deadline->at = now + ms;
-    if (!deadline->armed || deadline->armed > deadline->at)
-        arm(deadline, now);
+    if (deadline->place && deadline->up <= deadline->at)
+        return;
+    if (deadline->place)
+        take_out(deadline);
+    insert(all, deadline, deadline->at);
+    if (deadline->place == 1)
+        arm(all, now);
 }

@@ -1,30 +1,50 @@
-/* deadline.h - a timer that is moved far more often than it fires.
+/* deadline.h - many timers that are moved far more often than they fire, on one event.
  *
- * Moving it later, or switching it off, touches no heap: the event fires at the old time, sees that
- * it is early, and sleeps on.
+ * Moving one later, or switching it off, touches nothing but the timer itself: it comes up at the old
+ * time, is seen to be early, and goes back.
  */
 #ifndef TG_IO_DEADLINE_H
 #define TG_IO_DEADLINE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-struct tg_deadline {
+#include "util/status.h"
+
+struct tg_deadline;
+
+/* A heap of deadlines by the time at which they come up, for one loop. */
+struct tg_deadlines {
     struct event event;
-    uint64_t at;    /* coarse milliseconds; 0: off */
-    uint64_t armed; /* when the event fires; 0: it is not pending */
+    struct tg_deadline **heap;
+    size_t count;    /* of those that are in the heap */
+    size_t reserved; /* of those that may be */
+    size_t size;
+};
+
+void tg_deadlines_init(struct tg_deadlines *all, struct event_base *base);
+void tg_deadlines_fini(struct tg_deadlines *all); /* its deadlines are gone by then */
+
+struct tg_deadline {
+    struct tg_deadlines *all;
+    size_t place; /* in the heap, from 1 on; 0: it is not there */
+    uint64_t at;  /* coarse milliseconds; 0: off */
+    uint64_t up;  /* when it comes up in the heap */
     void (*fn)(void *arg);
     void *arg;
 };
 
-void tg_deadline_init(struct tg_deadline *deadline, struct event_base *base, void (*fn)(void *arg),
-                      void *arg);
+/* TG_ENOMEM: deadline is then as nothing, and needs no fini. */
+TG_MUST_CHECK enum tg_status tg_deadline_init(struct tg_deadline *deadline,
+                                              struct tg_deadlines *all, void (*fn)(void *arg),
+                                              void *arg);
 void tg_deadline_fini(struct tg_deadline *deadline);
 
 /* Calls fn(arg) once, from the loop, ms milliseconds from now unless it is set again before; 0
- * switches it off. */
+ * switches it off.  fn may end deadlines, this one too. */
 void tg_deadline_set(struct tg_deadline *deadline, uint64_t ms);
 
 #endif
