@@ -44,6 +44,15 @@ local function idle()
   }
 end
 
+local function idle_function()
+  return {
+    body = function(out)
+      out:write("1")
+      tg.wait(function() end)
+    end,
+  }
+end
+
 local function pass() end
 
 local function chain(count)
@@ -64,5 +73,6 @@ return {
     { "/stream", get = stream },
     { "/range", get = range },
     { "/idle", get = idle },
+    { "/idle-function", get = idle_function },
   },
 }
