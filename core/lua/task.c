@@ -98,11 +98,9 @@ static void give_coroutine_back(struct tg_task *task)
 static int close_coroutine(struct tg_lua_tasks *tasks, lua_State *co)
 {
     struct tg_task *current = tasks->current;
-    lua_State *base = tasks->base;
     const struct tg_lua_level *levels = tasks->levels;
     bool closing = tasks->closing;
     tasks->current = NULL;
-    tasks->base = NULL;
     tasks->levels = NULL;
     tasks->closing = true;
     tasks->entered++;
@@ -111,7 +109,6 @@ static int close_coroutine(struct tg_lua_tasks *tasks, lua_State *co)
     tasks->entered--;
     tasks->closing = closing;
     tasks->levels = levels;
-    tasks->base = base;
     tasks->current = current;
     return status;
 }

@@ -112,8 +112,9 @@ describe("coroutines of the script's own", function()
     ["cannot be closed when they run or are normal"] = [[
       local outer
       outer = coroutine.create(function()
-        local a = pcall(coroutine.close, coroutine.running())
-        return a, coroutine.wrap(function() return pcall(coroutine.close, outer) end)()
+        local _, running = pcall(coroutine.close, (coroutine.running()))
+        local _, normal = coroutine.wrap(function() return pcall(coroutine.close, outer) end)()
+        return running, normal
       end)
       return coroutine.resume(outer)]],
     ["can be closed before they have begun"] = [[

@@ -135,6 +135,15 @@ describe("a task", function()
       assert.equal(0, s:events())
     end)
 
+    it("is not forgotten when one of several that are ready wakes it", function()
+      s:task():start("probe.park(1); probe.unpark(3)")
+      s:task():start("probe.park(2)")
+      t:start("probe.park(3)")
+      s:enter("probe.unpark(1) probe.unpark(2)")
+      s:loop()
+      assert.equal("done", (t:state()))
+    end)
+
     it("has its turn among others that wake each other for ever", function()
       local ping, pong = s:task(), s:task()
       ping:start("while true do probe.park(1); probe.unpark(2); rounds = (rounds or 0) + 1 end")
@@ -371,16 +380,24 @@ describe("a task", function()
 
     it("while it has not begun to wait, or has ended, is left alone", function()
       t:cancel()
-      t:start("return 1")
-      t:cancel()
-      assert.equal("done: 1", state())
+      t:start("probe.park(1)")
+      s:wake(1)
+      for _, text in ipairs({ "return 1", "error(1, 0)" }) do
+        t:cancel()
+        t:start(text)
+        t:cancel()
+        assert.equal("1", select(2, t:state()))
+      end
+      assert.equal(0, s:cancelled())
     end)
   end)
 
   describe("when it is done", function()
     it("may free itself", function()
-      s:task("free"):start("tg.sleep(0)")
+      local freed = s:task("free")
+      freed:start("tg.sleep(0)")
       s:loop()
+      assert.equal(1, select(4, freed:state()))
       assert.equal(0, s:events())
     end)
 
@@ -393,12 +410,14 @@ describe("a task", function()
     end)
 
     it("may free itself among others that are ready", function()
+      local freed = {}
       for i = 1, 3 do
-        s:task("free"):start("probe.park(" .. i .. "); ended = (ended or 0) + 1")
+        freed[i] = s:task("free")
+        freed[i]:start("probe.park(" .. i .. ")")
       end
       s:enter("for i = 1, 3 do probe.unpark(i) end")
       s:loop()
-      assert.equal("3", ask("ended"))
+      for i = 1, 3 do assert.equal(1, select(4, freed[i]:state())) end
     end)
   end)
 
