@@ -70,7 +70,7 @@ struct tg_engine {
     struct tg_gather *gather;
     const struct tg_script *script; /* for the requests that come from now on */
     bool access_log;
-    bool dev; /* unhandled errors are shown to the client */
+    bool dev;              /* unhandled errors are shown to the client */
     uint64_t exchanges;    /* begun so far; ids are made of it */
     uint32_t epoch;        /* another at each start */
     struct tg_match match; /* space to match in */
