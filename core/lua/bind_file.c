@@ -10,8 +10,10 @@
 #include <lauxlib.h>
 
 #include "http/mime.h"
-#include "lua/call.h"
+#include "lua/bind_writer.h"
+#include "lua/body_kind.h"
 #include "lua/failure.h"
+#include "lua/task.h"
 
 int tg_file_new(lua_State *L)
 {
@@ -50,30 +52,74 @@ static int raise_errno(lua_State *L, const char *path)
     }
 }
 
-uint64_t tg_file_take(lua_State *L, struct tg_call *call, int index)
+/* --- As a body -------------------------------------------------------------------------------- */
+
+void tg_file_drop(struct tg_out *out)
+{
+    if (out->file >= 0)
+        close(out->file);
+    out->file = -1;
+}
+
+static void take(lua_State *L, struct tg_out *out, int index)
 {
     struct stat info = {0};
     const char *path = path_of(L, index);
-    tg_file_drop(call);
-    call->file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (call->file < 0 || fstat(call->file, &info) != 0)
+    tg_file_drop(out);
+    out->file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (out->file < 0 || fstat(out->file, &info) != 0)
         raise_errno(L, path);
     if (!S_ISREG(info.st_mode)) /* a folder, a FIFO, a device */
         tg_failure_raise_status(L, 404, "%s: not a regular file", path);
-    return (uint64_t)info.st_size;
+    out->length = (uint64_t)info.st_size;
 }
 
-const char *tg_file_media_type(lua_State *L, int index)
+static void describe(lua_State *L, struct tg_out *out, int index, struct tg_body_about *about)
 {
-    return tg_mime_type(path_of(L, index));
+    take(L, out, index);
+    about->length = out->length;
+    about->media_type = tg_mime_type(path_of(L, index));
 }
 
-void tg_file_drop(struct tg_call *call)
+static void drop(lua_State *L, struct tg_out *out, int index)
 {
-    if (call->file >= 0)
-        close(call->file);
-    call->file = -1;
+    (void)L;
+    (void)index;
+    tg_file_drop(out);
 }
+
+static void on_sent(void *arg, enum tg_status status)
+{
+    struct tg_out *out = arg;
+    out->sent = status;
+    tg_task_wake(out->task);
+}
+
+static int sent(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    struct tg_out *out = lua_touserdata(L, 1);
+    tg_file_drop(out);
+    if (out->sent == TG_EIO)
+        return luaL_error(L, "the file became shorter, or unreadable, while it was sent");
+    tg_out_check(L, out->sent);
+    return 0;
+}
+
+static int write_file(lua_State *L)
+{
+    struct tg_out *out = lua_touserdata(L, 1);
+    struct tg_task_wait wait = {NULL, NULL}; /* the connection lets go of the file by itself */
+    out->task = tg_task_check(L);
+    if (out->file < 0)
+        take(L, out, 2);
+    out->sent = TG_OK;
+    tg_out_check(L, tg_writer_send_file(out->writer, out->file, 0, out->length, on_sent, out));
+    return tg_task_wait(L, &wait, sent);
+}
+
+/* --- The type --------------------------------------------------------------------------------- */
 
 static int file_to_string(lua_State *L)
 {
@@ -84,7 +130,9 @@ static int file_to_string(lua_State *L)
 
 void tg_file_open(lua_State *L)
 {
+    static const struct tg_body_kind kind = {describe, write_file, drop};
     luaL_newmetatable(L, TG_FILE_TYPE);
+    tg_body_kind_set(L, &kind);
     lua_pushcfunction(L, file_to_string);
     lua_setfield(L, -2, "__tostring");
     lua_pop(L, 1);

@@ -6,16 +6,16 @@
 
 #include <lauxlib.h>
 
-#include "lua/call.h"
+#include "lua/body_kind.h"
 #include "lua/failure.h"
 #include "lua/print.h"
 #include "lua/task.h"
 
 #define WRITER_TYPE "tidegate.Writer"
 
-/* The userdata holds the call, which its user value, the request, keeps alive. */
-struct out {
-    struct tg_call *call;
+/* The userdata's user value keeps out alive. */
+struct handle {
+    struct tg_out *out;
 };
 
 void tg_out_check(lua_State *L, enum tg_status status)
@@ -59,14 +59,14 @@ int tg_out_wait(lua_State *L, struct tg_writer *w, lua_KFunction k)
 
 /* The writer at index 1.  Methods have its metatable as their upvalue: that is faster to compare with
  * than to look up, and scripts write a lot. */
-static const struct out *out_of(lua_State *L)
+static struct tg_out *out_of(lua_State *L)
 {
-    const struct out *out = lua_touserdata(L, 1);
-    if (out && lua_getmetatable(L, 1)) {
+    const struct handle *handle = lua_touserdata(L, 1);
+    if (handle && lua_getmetatable(L, 1)) {
         bool same = lua_rawequal(L, -1, lua_upvalueindex(1));
         lua_pop(L, 1);
         if (same)
-            return out;
+            return handle->out;
     }
     luaL_typeerror(L, 1, WRITER_TYPE);
     return NULL;
@@ -74,11 +74,10 @@ static const struct out *out_of(lua_State *L)
 
 static struct tg_writer *check(lua_State *L)
 {
-    const struct out *out = out_of(L);
-    if (!out->call->exchange)
+    struct tg_writer *w = out_of(L)->writer;
+    if (!w)
         tg_failure_raise_closed(L);
-    struct tg_writer *w = &out->call->exchange->writer;
-    if (w->ended)
+    else if (w->ended)
         luaL_error(L, "the body has ended: out was closed");
     return w;
 }
@@ -124,19 +123,19 @@ static int l_flush(lua_State *L)
 
 static int l_close(lua_State *L)
 {
-    const struct out *out = out_of(L);
-    if (out->call->exchange)
-        tg_out_check(L, tg_writer_end(&out->call->exchange->writer));
+    struct tg_writer *w = out_of(L)->writer;
+    if (w)
+        tg_out_check(L, tg_writer_end(w));
     return 0;
 }
 
 static int l_print(lua_State *L)
 {
-    const struct out *out = out_of(L);
+    const struct tg_out *out = out_of(L);
     struct tg_writer *w = check(L);
     luaL_checkany(L, 2);
     lua_settop(L, 2);
-    return tg_print_element(L, w, out->call->format, 2);
+    return tg_print_element(L, w, out->format, 2);
 }
 
 /* The methods, and out.bytes.  Upvalues: the metatable, the methods. */
@@ -146,12 +145,11 @@ static int out_index(lua_State *L)
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
         return 1;
-    const struct out *out = out_of(L);
+    const struct tg_writer *w = out_of(L)->writer;
     const char *name = lua_tostring(L, 2);
     if (!name || strcmp(name, "bytes") != 0)
         return 1;
-    uint64_t bytes = out->call->exchange ? out->call->exchange->writer.bytes : 0;
-    lua_pushinteger(L, (lua_Integer)bytes);
+    lua_pushinteger(L, w ? (lua_Integer)w->bytes : 0);
     return 1;
 }
 
@@ -172,12 +170,11 @@ void tg_out_open(lua_State *L)
     lua_pop(L, 1);
 }
 
-void tg_out_push(lua_State *L, const struct tg_call *call)
+void tg_out_push(lua_State *L, struct tg_out *out)
 {
-    tg_call_push_request(L, call);
-    struct out *out = lua_newuserdatauv(L, sizeof *out, 1);
-    out->call = lua_touserdata(L, -2);
-    lua_insert(L, -2);
+    struct handle *handle = lua_newuserdatauv(L, sizeof *handle, 1);
+    handle->out = out;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, out->ref);
     lua_setiuservalue(L, -2, 1);
     luaL_setmetatable(L, WRITER_TYPE);
 }

@@ -6,12 +6,12 @@
 
 #include "body/writer.h"
 
-struct tg_call;
+struct tg_out;
 
 void tg_out_open(lua_State *L); /* makes the metatable; once per state */
 
-/* Pushes a writer for call's exchange.  A script may keep it: it raises tg.closed afterwards. */
-void tg_out_push(lua_State *L, const struct tg_call *call);
+/* Pushes the script's handle on out.  It may keep it: it raises tg.closed afterwards. */
+void tg_out_push(lua_State *L, struct tg_out *out);
 
 /* Suspends the caller until w may be written to again; then k runs, beginning with
  * tg_task_resumed(). */

@@ -1,5 +1,5 @@
 /* body.c - bodies by their type: strings, tables, sequences, functions, files, objects that write
- * themselves.
+ * themselves, and what binds itself as a kind.
  */
 #include "lua/body.h"
 
@@ -7,14 +7,13 @@
 
 #include <lauxlib.h>
 
-#include "lua/bind_file.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
+#include "lua/body_kind.h"
 #include "lua/call.h"
 #include "lua/failure.h"
 #include "lua/negotiate.h"
 #include "lua/print.h"
-#include "lua/request_body.h"
 #include "lua/response.h"
 
 enum { LEND_FROM = 65536 }; /* bytes of a string from which on it is lent and not copied */
@@ -24,11 +23,30 @@ enum body_kind {
     BODY_STRING,
     BODY_PRINTED, /* a table, a sequence, a generator, a coroutine */
     BODY_FUNCTION,
-    BODY_FILE,
-    BODY_REQUEST, /* request.body, sent back */
-    BODY_OBJECT,  /* with __write_body */
+    BODY_OBJECT, /* with __write_body */
+    BODY_KIND,   /* a userdata with a struct tg_body_kind */
     BODY_UNKNOWN,
 };
+
+/* --- Types of userdata ------------------------------------------------------------------------ */
+
+static const char kind_key = 'k'; /* its address is the key, in metatables */
+
+void tg_body_kind_set(lua_State *L, const struct tg_body_kind *kind)
+{
+    lua_pushlightuserdata(L, (void *)(uintptr_t)kind);
+    lua_rawsetp(L, -2, &kind_key);
+}
+
+const struct tg_body_kind *tg_body_kind_of(lua_State *L, int index)
+{
+    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
+        return NULL;
+    lua_rawgetp(L, -1, &kind_key);
+    const struct tg_body_kind *kind = lua_touserdata(L, -1);
+    lua_pop(L, 2);
+    return kind;
+}
 
 static enum body_kind kind_of(lua_State *L, int index)
 {
@@ -51,10 +69,8 @@ static enum body_kind kind_of(lua_State *L, int index)
         lua_pop(L, 1);
         return BODY_OBJECT;
     }
-    if (luaL_testudata(L, index, TG_FILE_TYPE))
-        return BODY_FILE;
-    if (luaL_testudata(L, index, TG_REQUEST_BODY_TYPE))
-        return BODY_REQUEST;
+    if (tg_body_kind_of(L, index))
+        return BODY_KIND;
     if (lua_istable(L, index) || tg_is_sequence(L, index))
         return BODY_PRINTED;
     return BODY_UNKNOWN;
@@ -73,13 +89,32 @@ static void choose_format(lua_State *L, struct tg_call *call, const struct tg_re
 {
     if (info->content_type) {
         struct tg_slice type = {info->content_type, info->content_type_len};
-        call->format = tg_format_find(type);
-        if (!call->format)
+        call->out.format = tg_format_find(type);
+        if (!call->out.format)
             luaL_error(L, "no format prints a table or sequence as %s", info->content_type);
         return;
     }
-    call->format = tg_negotiate_format(call->exchange->conn);
-    add_content_type(L, call, call->format->content_type);
+    call->out.format = tg_negotiate_format(call->exchange->conn);
+    add_content_type(L, call, call->out.format->content_type);
+}
+
+static uint64_t describe_kind(lua_State *L, struct tg_call *call, int body,
+                              const struct tg_response_info *info)
+{
+    struct tg_body_about about = {info, TG_LENGTH_UNKNOWN, NULL};
+    const struct tg_body_kind *kind = tg_body_kind_of(L, body);
+    if (kind->describe)
+        kind->describe(L, &call->out, body, &about);
+    if (!info->content_type && about.media_type)
+        add_content_type(L, call, about.media_type);
+    return about.length;
+}
+
+static void drop_body(lua_State *L, struct tg_call *call, int body)
+{
+    const struct tg_body_kind *kind = tg_body_kind_of(L, body);
+    if (kind && kind->drop)
+        kind->drop(L, &call->out, body);
 }
 
 /* Sets Content-Type where the response has none, the format, and the length where it is known. */
@@ -101,18 +136,14 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
     case BODY_PRINTED:
         choose_format(L, call, info);
         break;
-    case BODY_FILE:
-        length = tg_file_take(L, call, body);
-        call->length = length;
-        if (!typed)
-            add_content_type(L, call, tg_file_media_type(L, body));
+    case BODY_KIND:
+        length = describe_kind(L, call, body, info);
         break;
     case BODY_OBJECT:
         if (!typed && luaL_getmetafield(L, body, "__content_type") != LUA_TNIL)
             add_content_type(L, call, luaL_checkstring(L, -1));
         break;
     case BODY_FUNCTION:
-    case BODY_REQUEST:
         break;
     case BODY_UNKNOWN:
         luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, body));
@@ -126,9 +157,9 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
 static void prepare_format(struct tg_call *call, const struct tg_response_info *info)
 {
     struct tg_slice type = {info->content_type, info->content_type_len};
-    call->format = info->content_type ? tg_format_find(type) : NULL;
-    if (!call->format)
-        call->format = tg_format_find(TG_SLICE("application/json")); /* for out:print() */
+    call->out.format = info->content_type ? tg_format_find(type) : NULL;
+    if (!call->out.format)
+        call->out.format = tg_format_find(TG_SLICE("application/json")); /* for out:print() */
 }
 
 /* Reads the response at index and readies the writer; pushes its body and gives its kind. */
@@ -147,9 +178,9 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index)
     return kind;
 }
 
-/* --- Each kind, as a function of (call, body) that ends when all is written ---------------------- */
+/* --- Each kind, as a function of (out, body) that ends when all is written ----------------------- */
 
-static struct tg_call *call_at(lua_State *L)
+static struct tg_out *out_at(lua_State *L)
 {
     return lua_touserdata(L, 1);
 }
@@ -158,7 +189,7 @@ static int written(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     tg_task_resumed(L, context);
-    tg_out_check(L, call_at(L)->exchange->writer.failed);
+    tg_out_check(L, out_at(L)->writer->failed);
     return 0;
 }
 
@@ -182,7 +213,7 @@ static void release_string(const void *data, size_t len, void *arg)
 }
 
 /* The string is kept by a userdata that knows its own reference: release is given all it needs. */
-static void lend(lua_State *L, struct tg_call *call, int index)
+static void lend(lua_State *L, struct tg_writer *w, int index)
 {
     size_t len;
     const char *data = lua_tolstring(L, index, &len);
@@ -191,18 +222,16 @@ static void lend(lua_State *L, struct tg_call *call, int index)
     lua_setiuservalue(L, -2, 1);
     anchor->L = tg_lua_main(tg_lua_of(L));
     anchor->ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    tg_out_check(L,
-                 tg_writer_write_lent(&call->exchange->writer, data, len, release_string, anchor));
+    tg_out_check(L, tg_writer_write_lent(w, data, len, release_string, anchor));
 }
 
 static int write_string(lua_State *L)
 {
-    struct tg_call *call = call_at(L);
-    struct tg_writer *w = &call->exchange->writer;
+    struct tg_writer *w = out_at(L)->writer;
     size_t len;
     const char *data = lua_tolstring(L, 2, &len);
     if (len >= LEND_FROM)
-        lend(L, call, 2);
+        lend(L, w, 2);
     else
         tg_out_check(L, tg_writer_write(w, data, len));
     return wait_if_full(L, w);
@@ -210,8 +239,8 @@ static int write_string(lua_State *L)
 
 static int write_printed(lua_State *L)
 {
-    struct tg_call *call = call_at(L);
-    return tg_print_body(L, &call->exchange->writer, call->format, 2);
+    const struct tg_out *out = out_at(L);
+    return tg_print_body(L, out->writer, out->format, 2);
 }
 
 static int ignore_results(lua_State *L, int status, lua_KContext context)
@@ -224,9 +253,9 @@ static int ignore_results(lua_State *L, int status, lua_KContext context)
 
 static int call_function(lua_State *L)
 {
-    const struct tg_call *call = call_at(L);
-    tg_out_push(L, call);
-    tg_call_push_context(L, call);
+    struct tg_out *out = out_at(L);
+    tg_out_push(L, out);
+    tg_call_push_context(L, out->call);
     lua_callk(L, 2, 0, 0, ignore_results);
     return 0;
 }
@@ -235,98 +264,25 @@ static int write_object(lua_State *L)
 {
     luaL_getmetafield(L, 2, "__write_body");
     lua_pushvalue(L, 2);
-    tg_out_push(L, call_at(L));
+    tg_out_push(L, out_at(L));
     lua_callk(L, 2, 0, 0, ignore_results);
     return 0;
 }
 
-/* Stack: call, body, a chunk or nil. */
-static int echo_on(lua_State *L, int status, lua_KContext context);
-
-static int echo_written(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    tg_task_resumed(L, context);
-    tg_out_check(L, call_at(L)->exchange->writer.failed);
-    return echo_on(L, LUA_OK, 0);
-}
-
-static int echo_on(lua_State *L, int status, lua_KContext context)
-{
-    struct tg_writer *w = &call_at(L)->exchange->writer;
-    bool has_result = status == LUA_YIELD || context;
-    for (;;) {
-        if (has_result) {
-            size_t len;
-            const char *data = lua_tolstring(L, 3, &len);
-            if (!data)
-                return 0;
-            tg_out_check(L, tg_writer_write(w, data, len));
-        }
-        lua_settop(L, 2);
-        if (w->must_wait)
-            return tg_out_wait(L, w, echo_written);
-        lua_pushcfunction(L, tg_request_body_read);
-        lua_pushvalue(L, 2);
-        lua_callk(L, 1, 1, 1, echo_on);
-        has_result = true;
-    }
-}
-
-static int echo(lua_State *L)
-{
-    return echo_on(L, LUA_OK, 0);
-}
-
-/* --- Files ------------------------------------------------------------------------------------ */
-
-static void on_file_sent(void *arg, enum tg_status status)
-{
-    struct tg_task *task = arg;
-    struct tg_call *call = tg_task_owner(task);
-    call->sent = status;
-    tg_task_wake(task);
-}
-
-static int file_sent(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    tg_task_resumed(L, context);
-    struct tg_call *call = call_at(L);
-    tg_file_drop(call);
-    if (call->sent == TG_EIO)
-        return luaL_error(L, "the file became shorter, or unreadable, while it was sent");
-    tg_out_check(L, call->sent);
-    return 0;
-}
-
-static int send_file(lua_State *L)
-{
-    struct tg_call *call = call_at(L);
-    struct tg_writer *w = &call->exchange->writer;
-    struct tg_task *task = tg_task_check(L);
-    struct tg_task_wait wait = {NULL, NULL}; /* the connection lets go of the file by itself */
-    if (call->file < 0)
-        call->length = tg_file_take(L, call, 2);
-    call->sent = TG_OK;
-    tg_out_check(L, tg_writer_send_file(w, call->file, 0, call->length, on_file_sent, task));
-    return tg_task_wait(L, &wait, file_sent);
-}
-
 /* --- Whole bodies ----------------------------------------------------------------------------- */
 
-/* Pushes the function that writes bodies of this kind, or nil for none. */
-static bool push_way(lua_State *L, enum body_kind kind)
+/* Pushes the function that writes the body at index, or nothing when there is nothing to write. */
+static bool push_way(lua_State *L, int index, enum body_kind kind)
 {
     static const lua_CFunction ways[] = {
         [BODY_STRING] = write_string,    [BODY_PRINTED] = write_printed,
-        [BODY_FUNCTION] = call_function, [BODY_FILE] = send_file,
-        [BODY_REQUEST] = echo,           [BODY_OBJECT] = write_object,
+        [BODY_FUNCTION] = call_function, [BODY_OBJECT] = write_object,
         [BODY_UNKNOWN] = NULL,
     };
-    if (!ways[kind])
+    lua_CFunction way = kind == BODY_KIND ? tg_body_kind_of(L, index)->write : ways[kind];
+    if (!way)
         return false;
-    lua_pushcfunction(L, ways[kind]);
+    lua_pushcfunction(L, way);
     return true;
 }
 
@@ -355,7 +311,7 @@ int tg_body_produce(lua_State *L)
     lua_getfield(L, 1, "response");
     enum body_kind kind = begin(L, call, 2);
     if (sends_no_body(x)) {
-        tg_file_drop(call);
+        drop_body(L, call, 3);
         tg_out_check(L, tg_writer_end_bodyless(&x->writer));
         return 0;
     }
@@ -367,9 +323,9 @@ int tg_body_produce(lua_State *L)
     }
     lua_replace(L, 1); /* the body: nothing else is kept while it is produced */
     lua_settop(L, 1);
-    if (!push_way(L, kind))
+    if (!push_way(L, 1, kind))
         return produced(L, LUA_OK, (lua_KContext)call);
-    lua_pushlightuserdata(L, call);
+    lua_pushlightuserdata(L, &call->out);
     lua_rotate(L, 1, -1);
     lua_callk(L, 2, 0, (lua_KContext)call, produced);
     return produced(L, LUA_OK, (lua_KContext)call);
@@ -409,9 +365,9 @@ static int part_written(lua_State *L, int status, lua_KContext context)
 /* Writes the body at index, of this kind, and flushes. */
 static int write_part(lua_State *L, struct tg_call *call, int index, enum body_kind kind)
 {
-    if (!push_way(L, kind))
+    if (!push_way(L, index, kind))
         return flush(L, &call->exchange->writer);
-    lua_pushlightuserdata(L, call);
+    lua_pushlightuserdata(L, &call->out);
     lua_pushvalue(L, index);
     lua_callk(L, 2, 0, 0, part_written);
     return part_written(L, LUA_OK, 0);
@@ -426,10 +382,10 @@ int tg_body_write_response(lua_State *L)
     if (x->writer.committed || x->writer.head)
         return luaL_error(L, "the response was sent before");
     enum body_kind kind = begin(L, call, 2);
-    if (kind != BODY_FILE)
+    if (kind != BODY_KIND)
         x->head.length = TG_LENGTH_UNKNOWN; /* more parts may follow */
     if (sends_no_body(x)) {
-        tg_file_drop(call);
+        drop_body(L, call, 3);
         tg_out_check(L, tg_writer_end_bodyless(&x->writer));
         return 0;
     }
@@ -447,7 +403,7 @@ int tg_body_write_response_body(lua_State *L)
     if (!x->writer.head && !x->writer.committed) { /* an implicit 200 */
         x->head = (struct tg_response_head){.status = 200, .length = TG_LENGTH_UNKNOWN};
         x->head.fields = tg_buf_slice(&x->fields);
-        call->format = tg_format_find(TG_SLICE("application/json"));
+        call->out.format = tg_format_find(TG_SLICE("application/json"));
         tg_writer_begin(&x->writer, &x->head);
     }
     if (tg_exchange_is_head(x)) {

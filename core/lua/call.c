@@ -19,7 +19,7 @@ static int make(lua_State *L)
 {
     struct tg_exchange *x = lua_touserdata(L, 1);
     struct tg_call *call = lua_newuserdatauv(L, sizeof *call, TG_CALL_VALUES);
-    *call = (struct tg_call){.ref = LUA_NOREF, .file = -1};
+    *call = (struct tg_call){.ref = LUA_NOREF, .out = {.file = -1}};
     luaL_setmetatable(L, TG_REQUEST_TYPE);
 
     lua_createtable(L, 0, 2);
@@ -30,6 +30,9 @@ static int make(lua_State *L)
 
     call->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     call->exchange = x; /* from here on nothing raises */
+    call->out.ref = call->ref;
+    call->out.call = call;
+    call->out.writer = &x->writer;
     x->script_data = call;
     return 0;
 }
@@ -53,6 +56,7 @@ struct tg_call *tg_call_of(struct tg_exchange *x)
         return call;
     x->script_data = NULL;
     call->exchange = NULL;
+    call->out.writer = NULL;
     tg_lua_enter(lua, unref, call);
     return NULL;
 }

@@ -5,6 +5,7 @@
 #include <lua.h>
 
 #include "engine/exchange.h"
+#include "lua/body_kind.h"
 #include "lua/task.h"
 
 #define TG_REQUEST_TYPE "tidegate.Request"
@@ -20,7 +21,6 @@ enum {
     TG_CALL_VALUES = TG_CALL_PREDICATES,
 };
 
-struct tg_format;
 struct tg_lua_interceptor;
 
 /* Lives in the request's userdata, which C anchors until the exchange ends.  A script may keep the
@@ -32,10 +32,7 @@ struct tg_call {
     const struct tg_lua_interceptor *running;
     enum tg_stage stage;
     struct tg_lua_interceptor *enqueued; /* made for this exchange; a list */
-    const struct tg_format *format;      /* of the response, for printing */
-    int file;                            /* open while it is sent; else -1 */
-    uint64_t length;                     /* of the file that is open */
-    enum tg_status sent;                 /* how sending it ended */
+    struct tg_out out;                   /* the response's body */
     enum tg_ending ending;               /* for on_close callbacks */
     lua_Integer closing;                 /* which of them is being called */
 };

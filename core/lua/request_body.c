@@ -1,8 +1,10 @@
-/* request_body.c - request.body:read(), :chunks() and :all(). */
+/* request_body.c - request.body:read(), :chunks(), :all(), and itself as a body. */
 #include "lua/request_body.h"
 
 #include <lauxlib.h>
 
+#include "lua/bind_writer.h"
+#include "lua/body_kind.h"
 #include "lua/call.h"
 #include "lua/failure.h"
 
@@ -127,6 +129,51 @@ static int l_all(lua_State *L)
     return all_go_on(L, LUA_OK, 0);
 }
 
+/* --- Sent back as a body ---------------------------------------------------------------------- */
+
+static const struct tg_out *out_at(lua_State *L)
+{
+    return lua_touserdata(L, 1);
+}
+
+/* Stack: out, body, a chunk or nil. */
+static int echo_on(lua_State *L, int status, lua_KContext context);
+
+static int echo_written(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    tg_out_check(L, out_at(L)->writer->failed);
+    return echo_on(L, LUA_OK, 0);
+}
+
+static int echo_on(lua_State *L, int status, lua_KContext context)
+{
+    struct tg_writer *w = out_at(L)->writer;
+    bool has_result = status == LUA_YIELD || context;
+    for (;;) {
+        if (has_result) {
+            size_t len;
+            const char *data = lua_tolstring(L, 3, &len);
+            if (!data)
+                return 0;
+            tg_out_check(L, tg_writer_write(w, data, len));
+        }
+        lua_settop(L, 2);
+        if (w->must_wait)
+            return tg_out_wait(L, w, echo_written);
+        lua_pushcfunction(L, tg_request_body_read);
+        lua_pushvalue(L, 2);
+        lua_callk(L, 1, 1, 1, echo_on);
+        has_result = true;
+    }
+}
+
+static int echo(lua_State *L)
+{
+    return echo_on(L, LUA_OK, 0);
+}
+
 /* --- The type --------------------------------------------------------------------------------- */
 
 void tg_request_body_push(lua_State *L, const struct tg_call *call)
@@ -141,7 +188,9 @@ void tg_request_body_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"read", tg_request_body_read}, {"chunks", l_chunks}, {"all", l_all}, {NULL, NULL}};
+    static const struct tg_body_kind kind = {NULL, echo, NULL};
     luaL_newmetatable(L, TG_REQUEST_BODY_TYPE);
+    tg_body_kind_set(L, &kind);
     luaL_newlib(L, methods);
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);

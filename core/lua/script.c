@@ -83,7 +83,7 @@ static void on_cancel(struct tg_exchange *x)
     if (!call)
         return;
     tg_task_cancel(call->task);
-    tg_file_drop(call);
+    tg_file_drop(&call->out);
 }
 
 static void on_end(struct tg_exchange *x, enum tg_ending ending)
@@ -99,6 +99,7 @@ static void on_end(struct tg_exchange *x, enum tg_ending ending)
     call->task = NULL;
     call->enqueued = NULL;
     call->exchange = NULL;
+    call->out.writer = NULL;
     x->script_data = NULL;
     luaL_unref(tg_lua_main(lua), LUA_REGISTRYINDEX, call->ref); /* last: call may be gone */
 }

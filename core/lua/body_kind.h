@@ -1,0 +1,61 @@
+/* body_kind.h - where a body is written to, and what a type of userdata says about being one. */
+#ifndef TG_LUA_BODY_KIND_H
+#define TG_LUA_BODY_KIND_H
+
+#include <stdint.h>
+
+#include <lua.h>
+
+#include "body/writer.h"
+
+struct tg_call;
+struct tg_format;
+struct tg_response_info;
+struct tg_task;
+
+/* Where a body is written to: the response of an exchange, or what a script reads.  Something of Lua's
+ * holds it. */
+struct tg_out {
+    int ref;                  /* in the registry: what holds it */
+    struct tg_call *call;     /* the exchange that it is produced for */
+    struct tg_writer *writer; /* NULL once nothing can be written any more */
+    const struct tg_format *format;
+
+    /* While a file is sent. */
+    struct tg_task *task;
+    int file;            /* open, or -1 */
+    uint64_t length;     /* of the file */
+    enum tg_status sent; /* how sending it ended */
+};
+
+/* What is known of a body before it is produced. */
+struct tg_body_about {
+    const struct tg_response_info *said; /* by the response's own headers */
+    uint64_t length;                     /* in bytes; TG_LENGTH_UNKNOWN unless describe sets it */
+    const char
+        *media_type; /* Content-Type where the response has none; NULL: none.  Good for as long
+                             * as the body is */
+};
+
+/* A type of userdata that is a body. */
+struct tg_body_kind {
+    /* Says what is known of the body at index, before anything of the response is committed.  May
+     * change the status and add fields to out->call->exchange's head.  May raise, and must not wait.
+     * NULL: nothing is known. */
+    void (*describe)(lua_State *L, struct tg_out *out, int index, struct tg_body_about *about);
+
+    /* A function of (struct tg_out * as light userdata, the body) that writes all of it, waiting as it
+     * has to, and begins no more than that: the writer is ended by its caller. */
+    lua_CFunction write;
+
+    /* It will not be written: HEAD, 204, 304.  May be NULL. */
+    void (*drop)(lua_State *L, struct tg_out *out, int index);
+};
+
+/* Makes bodies of the userdata whose metatable is on top.  kind is borrowed for good. */
+void tg_body_kind_set(lua_State *L, const struct tg_body_kind *kind);
+
+/* What the value at index is, or NULL when it is no userdata that is a body. */
+const struct tg_body_kind *tg_body_kind_of(lua_State *L, int index);
+
+#endif
