@@ -45,17 +45,22 @@ struct tidegate_options {
     size_t listen_count;       /* 0: what the script says, else 127.0.0.1:8080 */
 
     struct event_base *base; /* borrowed: the host's loop, one worker; NULL: a loop of its own */
-    unsigned workers;        /* 0 for what the script says, else one */
+    unsigned workers;        /* loops of its own, each with a thread; 0: what the script says, else
+                              * one for each processor that the process may use */
 
+    int watch; /* not 0: tidegate_reload() by itself when the script, or a Lua module that it has
+                * required, was saved */
     int access_log; /* not 0: a line at TIDEGATE_INFO for each exchange (the default) */
     int dev;        /* not 0: unhandled errors are shown to the client */
 
     /* Called, protected, for each new Lua state before the script is loaded: adds C functions.
-     * Not 0: the load fails.  It may raise. */
+     * Not 0: the load fails.  It may raise.  On the thread that loads: that of tidegate_new() at
+     * first; for a reload one of the gateway's own, or the host's where base is set. */
     int (*setup)(struct lua_State *L, void *arg);
     void *setup_arg; /* borrowed */
 
-    /* Called on the thread of the worker concerned.  line has no line break.  NULL: silence. */
+    /* Called on the thread of the worker concerned, or the one that loads: with several workers, by
+     * several threads at a time.  line has no line break.  NULL: silence. */
     void (*log)(void *arg, enum tidegate_level level, const char *line);
     void *log_arg;                 /* borrowed */
     enum tidegate_level log_level; /* lines below it are not made; TIDEGATE_INFO by default */
@@ -73,14 +78,26 @@ TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
 /* Listens.  TIDEGATE_EIO: tidegate_error() says what and why. */
 TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
 
-/* Serves until tidegate_stop().  Only for a gateway with a loop of its own. */
+/* Serves until tidegate_stop(), the first worker on this thread, each other on one of its own, which
+ * block every signal.  Only for a gateway with loops of its own.  TIDEGATE_EIO: a thread could not be
+ * started, or a worker's loop has ended by itself. */
 TIDEGATE_API enum tidegate_status tidegate_run(struct tidegate *g);
 
 /* Any thread, any number of times: the first call stops accepting and lets what is in flight finish,
  * up to limits.drain; the second ends it at once.  tidegate_run() then returns. */
 TIDEGATE_API void tidegate_stop(struct tidegate *g);
 
-/* Ends every exchange, then frees.  NULL is fine. */
+/* Any thread: asks for the script to be loaded anew, aside, on a thread of its own (on the host's loop,
+ * where base is set).  When it loads for every worker, requests that come from then on go to it, all at
+ * once; exchanges that are in flight end with the script that they began with.  When it does not, the
+ * last good one serves on.  What came of it is logged.  Requests made while one is under way are
+ * answered by one more.  TIDEGATE_EIO: there is no thread for it. */
+TIDEGATE_API enum tidegate_status tidegate_reload(struct tidegate *g);
+
+/* Any thread: how many times the script was loaded and switched to; 1 after tidegate_new(). */
+TIDEGATE_API uint64_t tidegate_generation(const struct tidegate *g);
+
+/* Ends every exchange, then frees.  tidegate_run() has returned.  NULL is fine. */
 TIDEGATE_API void tidegate_free(struct tidegate *g);
 
 /* The last error's message, never NULL; good until the next call on g. */

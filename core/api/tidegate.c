@@ -1,42 +1,15 @@
 /* tidegate.c - the public interface, on top of everything else. */
 #include <tidegate.h>
 
-#include <stdatomic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <event2/event.h>
-
-#include "api/worker.h"
-#include "io/deadline.h"
-#include "io/loop.h"
+#include "api/gateway.h"
 #include "util/mem.h"
 
 #define STRING(x) #x
 #define VALUE(x)  STRING(x)
-
-enum { ERROR_MAX = 65536 };
-
-struct tidegate {
-    struct tg_log log;
-    void (*host_log)(void *arg, enum tidegate_level level, const char *line);
-    void *host_log_arg;
-
-    struct tg_worker worker;
-    bool worker_open;
-    char **listen;
-    size_t listen_count;
-    bool own_base;
-    bool started;
-
-    struct tg_wake *wake; /* tidegate_stop() */
-    atomic_uint stops;
-    unsigned stops_seen;
-    struct tg_deadlines deadlines;
-    bool deadlines_made;
-    struct tg_deadline drain;
-    struct tg_buf error;
-};
 
 /* --- Options and errors ----------------------------------------------------------------------- */
 
@@ -110,67 +83,27 @@ static enum tg_status copy_listen(struct tidegate *g, const struct tidegate_opti
     return TG_OK;
 }
 
-static void on_idle(void *arg)
+static enum tg_status copy_options(struct tidegate *g, const struct tidegate_options *options)
 {
-    struct tidegate *g = arg;
-    if (g->own_base)
-        event_base_loopbreak(g->worker.base);
-}
-
-static void stop_at_once(void *arg)
-{
-    struct tidegate *g = arg;
-    tg_server_free(g->worker.server);
-    g->worker.server = NULL;
-    on_idle(g);
-}
-
-static void on_stop(void *arg)
-{
-    struct tidegate *g = arg;
-    unsigned stops = atomic_load(&g->stops);
-    bool first = g->stops_seen == 0;
-    g->stops_seen = stops;
-    if (!g->worker.server)
-        return;
-    if (first && stops == 1) {
-        tg_server_stop(g->worker.server, on_idle, g);
-        if (g->worker.limits.drain)
-            tg_deadline_set(&g->drain, g->worker.limits.drain);
-    } else {
-        stop_at_once(g);
-    }
+    g->base = options->base;
+    g->setup = options->setup;
+    g->setup_arg = options->setup_arg;
+    g->common.log = &g->log;
+    g->common.access_log = options->access_log;
+    g->common.dev = options->dev;
+    g->script = tg_strdup(options->script ? options->script : "script");
+    g->text = options->script_text ? tg_strdup(options->script_text) : NULL;
+    if (!g->script || (options->script_text && !g->text))
+        return TG_ENOMEM;
+    return copy_listen(g, options);
 }
 
 static enum tg_status open_all(struct tidegate *g, const struct tidegate_options *options)
 {
-    struct tg_worker_options worker = {
-        .base = options->base,
-        .log = &g->log,
-        .access_log = options->access_log,
-        .dev = options->dev,
-        .path = options->script ? options->script : "script",
-        .text = options->script_text,
-        .setup = options->setup,
-        .setup_arg = options->setup_arg,
-    };
-    if (options->workers > 1)
-        tg_log(&g->log, TG_LOG_WARN, "workers: %u were asked for, there is one so far",
-               options->workers);
-    enum tg_status status = copy_listen(g, options);
-    if (status != TG_OK)
-        return status;
-    g->worker_open = true;
-    status = tg_worker_open(&g->worker, &worker, &g->error);
-    if (status != TG_OK)
-        return status;
-    g->wake = tg_wake_new(g->worker.base, on_stop, g);
-    tg_deadlines_init(&g->deadlines, g->worker.base);
-    g->deadlines_made = true;
-    status = tg_deadline_init(&g->drain, &g->deadlines, stop_at_once, g);
-    if (status != TG_OK)
-        return status;
-    return g->wake ? TG_OK : TG_EIO;
+    enum tg_status status = copy_options(g, options);
+    if (status == TG_OK)
+        status = tg_loader_open(g);
+    return status == TG_OK ? tg_gateway_open(g, options->workers, options->watch) : status;
 }
 
 enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_options *options)
@@ -181,11 +114,10 @@ enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_o
     struct tidegate *g = tg_calloc(1, sizeof *g);
     if (!g)
         return TIDEGATE_ENOMEM;
-    g->own_base = !options->base;
     g->host_log = options->log;
     g->host_log_arg = options->log_arg;
     g->log = (struct tg_log){options->log ? pass_log : NULL, g, (enum tg_level)options->log_level};
-    tg_buf_init(&g->error, ERROR_MAX);
+    tg_buf_init(&g->error, TG_ERROR_MAX);
 
     enum tg_status status = open_all(g, options);
     if (status == TG_EINVAL) { /* the script's problems are in g->error */
@@ -204,77 +136,167 @@ void tidegate_free(struct tidegate *g)
 {
     if (!g)
         return;
-    tg_deadline_fini(&g->drain);
-    if (g->deadlines_made)
-        tg_deadlines_fini(&g->deadlines);
-    tg_wake_free(g->wake);
-    if (g->worker_open)
-        tg_worker_close(&g->worker);
+    tg_loader_close(g);
+    tg_watch_free(g->watch);
+    for (unsigned i = 0; i < g->worker_count; i++)
+        tg_worker_close(&g->workers[i]);
+    tg_free(g->workers);
     for (size_t i = 0; i < g->listen_count; i++)
         tg_free(g->listen[i]);
     tg_free(g->listen);
+    tg_free(g->script);
+    tg_free(g->text);
     tg_buf_fini(&g->error);
     tg_free(g);
 }
 
 static const char *address_to_listen_on(const struct tidegate *g, size_t n)
 {
+    const struct tg_lua_script *script = g->workers[0].current->script;
     if (g->listen_count)
         return n < g->listen_count ? g->listen[n] : NULL;
-    if (tg_lua_script_listen(g->worker.script, 0))
-        return tg_lua_script_listen(g->worker.script, n);
+    if (tg_lua_script_listen(script, 0))
+        return tg_lua_script_listen(script, n);
     return n == 0 ? "127.0.0.1:8080" : NULL;
+}
+
+static struct tg_server *server_of(const struct tidegate *g)
+{
+    return g->worker_count ? g->workers[0].server : NULL;
+}
+
+static enum tidegate_status refused(struct tidegate *g, const char *address, const char *why,
+                                    enum tg_status status)
+{
+    set_error(g, address, why);
+    return public_status(status == TG_EINVAL ? TG_EIO : status);
 }
 
 enum tidegate_status tidegate_start(struct tidegate *g)
 {
     const char *address;
     const char *why;
-    if (!g->worker.server || g->started)
+    if (!server_of(g) || g->started)
         return TIDEGATE_EINVAL;
     g->started = true;
     for (size_t n = 0; (address = address_to_listen_on(g, n)) != NULL; n++) {
-        enum tg_status status = tg_server_listen(g->worker.server, address, &why);
-        if (status != TG_OK) {
-            set_error(g, address, why);
-            return public_status(status == TG_EINVAL ? TG_EIO : status);
-        }
+        enum tg_status status = tg_server_listen(server_of(g), address, &why);
+        if (status != TG_OK)
+            return refused(g, address, why, status);
+    }
+    for (unsigned i = 1; i < g->worker_count; i++) {
+        enum tg_status status = tg_server_join(g->workers[i].server, server_of(g), &why);
+        if (status != TG_OK)
+            return refused(g, "workers", why, status);
     }
     return TIDEGATE_OK;
 }
 
+/* --- Running ---------------------------------------------------------------------------------- */
+
+struct running {
+    struct tidegate *g;
+    struct tg_worker *worker;
+    pthread_t thread;
+    bool started;
+    bool drained;
+};
+
+/* A worker that has died must not be hidden: the others stop. */
+static void *run_worker(void *arg)
+{
+    struct running *r = arg;
+    r->drained = tg_worker_run(r->worker);
+    if (!r->drained) {
+        tg_log(&r->g->log, TG_LOG_ERROR, "worker %u: its loop has ended by itself",
+               r->worker->index);
+        tidegate_stop(r->g);
+    }
+    return NULL;
+}
+
+/* The threads leave signals to the host's. */
+static bool start_threads(struct running *all, unsigned count)
+{
+    sigset_t every;
+    sigset_t before;
+    bool started = true;
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
+    for (unsigned i = 1; i < count && started; i++)
+        started = all[i].started = pthread_create(&all[i].thread, NULL, run_worker, &all[i]) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 enum tidegate_status tidegate_run(struct tidegate *g)
 {
-    if (!g->own_base || !g->started)
+    if (g->base || !g->started)
         return TIDEGATE_EINVAL;
-    return event_base_dispatch(g->worker.base) < 0 ? TIDEGATE_EIO : TIDEGATE_OK;
+    struct running *all = tg_calloc(g->worker_count, sizeof *all);
+    if (!all)
+        return TIDEGATE_ENOMEM;
+    for (unsigned i = 0; i < g->worker_count; i++)
+        all[i] = (struct running){.g = g, .worker = &g->workers[i]};
+    bool started = start_threads(all, g->worker_count);
+    if (!started) {
+        set_error(g, "workers", "no thread for one of them");
+        tidegate_stop(g);
+        tidegate_stop(g);
+    }
+    run_worker(&all[0]);
+    bool drained = all[0].drained;
+    for (unsigned i = 1; i < g->worker_count; i++) {
+        if (!all[i].started)
+            continue;
+        pthread_join(all[i].thread, NULL);
+        drained = drained && all[i].drained;
+    }
+    tg_free(all);
+    if (started && !drained)
+        set_error(g, "workers", "the loop of one of them has ended by itself");
+    return started && drained ? TIDEGATE_OK : TIDEGATE_EIO;
 }
 
 void tidegate_stop(struct tidegate *g)
 {
-    atomic_fetch_add(&g->stops, 1);
-    tg_wake(g->wake);
+    atomic_fetch_add(&g->common.stops, 1);
+    for (unsigned i = 0; i < g->worker_count; i++)
+        tg_worker_wake(&g->workers[i]);
+}
+
+enum tidegate_status tidegate_reload(struct tidegate *g)
+{
+    if (!server_of(g) && !g->started)
+        return TIDEGATE_EINVAL;
+    return public_status(tg_loader_ask(g));
+}
+
+uint64_t tidegate_generation(const struct tidegate *g)
+{
+    return atomic_load(&g->common.number);
 }
 
 /* --- What there is ---------------------------------------------------------------------------- */
 
 const char *tidegate_listener(const struct tidegate *g, size_t n)
 {
-    return g->worker.server ? tg_server_url(g->worker.server, n) : NULL;
+    return server_of(g) ? tg_server_url(server_of(g), n) : NULL;
 }
 
 uint16_t tidegate_port(const struct tidegate *g, size_t n)
 {
-    return g->worker.server ? tg_server_port(g->worker.server, n) : 0;
+    return server_of(g) ? tg_server_port(server_of(g), n) : 0;
 }
 
 void tidegate_each_route(const struct tidegate *g,
                          void (*fn)(void *arg, const struct tidegate_route_info *), void *arg)
 {
     const struct tg_lua_route *route;
-    if (!g->worker.script)
+    if (!g->worker_count || !g->workers[0].current)
         return;
-    for (size_t n = 0; (route = tg_lua_script_route(g->worker.script, n)) != NULL; n++) {
+    const struct tg_lua_script *script = g->workers[0].current->script;
+    for (size_t n = 0; (route = tg_lua_script_route(script, n)) != NULL; n++) {
         const char *names[64];
         struct tidegate_route_info info = {
             .method = *route->method ? route->method : "any",

@@ -1,4 +1,4 @@
-/* worker.c - puts the layers together for one loop. */
+/* worker.c - puts the layers together for one loop, and moves it from generation to generation. */
 #include "api/worker.h"
 
 #include <string.h>
@@ -7,10 +7,102 @@
 #include <event2/event.h>
 
 #include "io/loop.h"
+#include "util/mem.h"
+
+/* --- Generations ------------------------------------------------------------------------------ */
+
+void tg_generation_free(struct tg_generation *generation)
+{
+    if (!generation)
+        return;
+    tg_lua_script_free(generation->script);
+    tg_free(generation);
+}
+
+/* From inside the end of an exchange, and so perhaps from inside the script's own Lua. */
+static void on_unused(void *arg)
+{
+    struct tg_worker *w = arg;
+    event_active(w->sweep, EV_TIMEOUT, 1);
+}
+
+static void free_unused(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct tg_worker *w = arg;
+    struct tg_generation **link = &w->retired;
+    while (*link) {
+        struct tg_generation *generation = *link;
+        if (tg_lua_script_engine(generation->script)->users) {
+            link = &generation->next;
+            continue;
+        }
+        *link = generation->next;
+        tg_log(w->common->log, TG_LOG_DEBUG, "worker %u: generation %llu has ended", w->index,
+               (unsigned long long)generation->number);
+        tg_generation_free(generation);
+    }
+}
+
+static void adopt(struct tg_worker *w, struct tg_generation *generation)
+{
+    struct tg_script *script = tg_lua_script_engine(generation->script);
+    w->current = generation;
+    w->limits = *tg_lua_script_limits(generation->script);
+    w->engine.script = script;
+    tg_lua_script_adopt(generation->script);
+}
+
+static void retire(struct tg_worker *w, struct tg_generation *generation)
+{
+    struct tg_script *script = tg_lua_script_engine(generation->script);
+    generation->next = w->retired;
+    w->retired = generation;
+    script->on_unused_arg = w;
+    script->on_unused = on_unused;
+    if (!script->users)
+        on_unused(w);
+}
+
+/* All workers go over with the first request, or wake, that they see after common->number was set. */
+static void switch_over(struct tg_worker *w)
+{
+    struct tg_generation *next = NULL;
+    pthread_mutex_lock(&w->lock);
+    if (w->next && w->next->number == atomic_load(&w->common->number)) {
+        next = w->next;
+        w->next = NULL;
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (!next)
+        return;
+    struct tg_generation *last = w->current;
+    adopt(w, next);
+    retire(w, last);
+}
+
+static void follow(struct tg_worker *w)
+{
+    if (atomic_load_explicit(&w->common->number, memory_order_acquire) != w->current->number)
+        switch_over(w);
+}
+
+struct tg_generation *tg_worker_offer(struct tg_worker *w, struct tg_generation *next)
+{
+    pthread_mutex_lock(&w->lock);
+    struct tg_generation *before = w->next;
+    w->next = next;
+    pthread_mutex_unlock(&w->lock);
+    return before;
+}
+
+/* --- What the server calls -------------------------------------------------------------------- */
 
 static void on_request(void *arg, struct tg_conn *conn)
 {
     struct tg_worker *w = arg;
+    follow(w);
     tg_exchange_begin(&w->engine, conn);
 }
 
@@ -19,41 +111,111 @@ static void on_refused(void *arg, struct tg_conn *conn, int status)
     struct tg_worker *w = arg;
     uint16_t port;
     if (w->engine.access_log)
-        tg_log(w->log, TG_LOG_INFO, "- - %d 0 0.00ms refused %s", status,
+        tg_log(w->common->log, TG_LOG_INFO, "- - %d 0 0.00ms refused %s", status,
                tg_conn_peer(conn, &port));
 }
 
 /* Nothing sits in a buffer while its producer waits. */
-static void on_suspended(void *arg)
+void tg_worker_on_suspended(void *arg)
 {
     struct tg_worker *w = arg;
     if (w->gather.owner) /* a failure shows at the producer's next write */
         (void)!tg_writer_flush(w->gather.owner);
 }
 
-static enum tg_status open_script(struct tg_worker *w, const struct tg_worker_options *options,
-                                  struct tg_buf *problems)
+/* --- Stopping --------------------------------------------------------------------------------- */
+
+static void on_drained(void *arg)
 {
-    struct tg_lua_script_options script = {
-        .path = options->path,
-        .text = options->text,
-        .base = w->base,
-        .log = w->log,
-        .limits = &w->limits,
-        .suspended = on_suspended,
-        .suspended_arg = w,
-        .setup = options->setup,
-        .setup_arg = options->setup_arg,
-    };
-    return tg_lua_script_new(&w->script, &script, problems);
+    struct tg_worker *w = arg;
+    w->drained = true;
+    tg_deadline_set(&w->drain, 0);
+    if (w->own_base)
+        event_base_loopbreak(w->base);
 }
 
-static enum tg_status open_server(struct tg_worker *w)
+static void stop_at_once(void *arg)
 {
+    struct tg_worker *w = arg;
+    tg_server_free(w->server);
+    w->server = NULL;
+    on_drained(w);
+}
+
+static void stop(struct tg_worker *w)
+{
+    unsigned stops = atomic_load(&w->common->stops);
+    bool first = !w->stops_seen;
+    if (stops == w->stops_seen || !w->server)
+        return;
+    w->stops_seen = stops;
+    if (!first || stops > 1) {
+        stop_at_once(w);
+        return;
+    }
+    tg_server_stop(w->server, on_drained, w);
+    if (w->limits.drain)
+        tg_deadline_set(&w->drain, w->limits.drain);
+}
+
+static void on_wake(void *arg)
+{
+    struct tg_worker *w = arg;
+    if (w->current)
+        follow(w);
+    stop(w);
+}
+
+void tg_worker_wake(struct tg_worker *w)
+{
+    tg_wake(w->wake);
+}
+
+/* --- Life ------------------------------------------------------------------------------------- */
+
+enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, unsigned index,
+                              struct event_base *base)
+{
+    *w = (struct tg_worker){.common = common, .index = index, .base = base};
+    if (pthread_mutex_init(&w->lock, NULL) != 0)
+        return TG_ENOMEM;
+    w->lock_made = true;
+    if (!w->base) {
+        w->base = tg_loop_new();
+        w->own_base = true;
+    }
+    if (!w->base)
+        return TG_EIO;
+    w->wake = tg_wake_new(w->base, on_wake, w);
+    if (!w->wake)
+        return TG_EIO;
+    w->sweep = event_new(w->base, -1, 0, free_unused, w);
+    if (!w->sweep)
+        return TG_ENOMEM;
+    tg_deadlines_init(&w->deadlines, w->base);
+    enum tg_status status = tg_deadline_init(&w->drain, &w->deadlines, stop_at_once, w);
+    w->drain_made = true;
+    return status;
+}
+
+enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
+{
+    adopt(w, first);
+    enum tg_status status = tg_gather_init(&w->gather, w->limits.gather ? w->limits.gather : 65536);
+    if (status != TG_OK)
+        return status;
+    w->engine.limits = &w->limits;
+    w->engine.log = w->common->log;
+    w->engine.gather = &w->gather;
+    w->engine.access_log = w->common->access_log;
+    w->engine.dev = w->common->dev;
+    w->engine.epoch = (uint32_t)time(NULL) + w->index * 0x9E3779B9U; /* ids differ by worker */
     struct tg_server_options server = {
         .base = w->base,
         .limits = &w->limits,
-        .log = w->log,
+        .log = w->common->log,
+        .shared = w->common->shared,
+        .connections = &w->common->connections,
         .on_request = on_request,
         .on_refused = on_refused,
         .arg = w,
@@ -62,43 +224,36 @@ static enum tg_status open_server(struct tg_worker *w)
     return w->server ? TG_OK : TG_ENOMEM;
 }
 
-enum tg_status tg_worker_open(struct tg_worker *w, const struct tg_worker_options *options,
-                              struct tg_buf *problems)
+bool tg_worker_run(struct tg_worker *w)
 {
-    *w = (struct tg_worker){.base = options->base, .log = options->log};
-    tg_limits_init(&w->limits);
-    if (!w->base) {
-        w->base = tg_loop_new();
-        w->own_base = true;
-    }
-    if (!w->base)
-        return TG_EIO;
-    enum tg_status status = open_script(w, options, problems);
-    if (status != TG_OK)
-        return status;
-    status = tg_gather_init(&w->gather, w->limits.gather ? w->limits.gather : 65536);
-    if (status != TG_OK)
-        return status;
-    w->engine = (struct tg_engine){
-        .limits = &w->limits,
-        .log = w->log,
-        .gather = &w->gather,
-        .script = tg_lua_script_engine(w->script),
-        .access_log = options->access_log,
-        .dev = options->dev,
-        .epoch = (uint32_t)time(NULL),
-    };
-    return open_server(w);
+    if (!w->drained)
+        event_base_dispatch(w->base);
+    return w->drained;
 }
 
 void tg_worker_close(struct tg_worker *w)
 {
     tg_server_free(w->server);
-    tg_lua_script_free(w->script);
+    while (w->retired) {
+        struct tg_generation *next = w->retired->next;
+        tg_generation_free(w->retired);
+        w->retired = next;
+    }
+    tg_generation_free(w->current);
+    tg_generation_free(w->next);
     tg_gather_fini(&w->gather);
+    if (w->drain_made) {
+        tg_deadline_fini(&w->drain);
+        tg_deadlines_fini(&w->deadlines);
+    }
+    if (w->sweep)
+        event_free(w->sweep);
+    tg_wake_free(w->wake);
     if (w->own_base && w->base) {
         event_base_loop(w->base, EVLOOP_NONBLOCK); /* bufferevents are freed from the loop */
         event_base_free(w->base);
     }
+    if (w->lock_made)
+        pthread_mutex_destroy(&w->lock);
     *w = (struct tg_worker){0};
 }

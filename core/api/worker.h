@@ -1,38 +1,85 @@
-/* worker.h - one loop with everything that it serves: a server, an engine, a script. */
+/* worker.h - one loop with everything that it serves: a server, an engine, the script's generations. */
 #ifndef TG_API_WORKER_H
 #define TG_API_WORKER_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "engine/exchange.h"
 #include "http/server.h"
+#include "io/deadline.h"
 #include "lua/script.h"
 
-struct tg_worker {
-    struct event_base *base;
-    bool own_base;
-    struct tg_limits limits;
-    const struct tg_log *log;
-    struct tg_gather gather;
-    struct tg_engine engine;
-    struct tg_server *server;
+/* One loading of the script, in one worker. */
+struct tg_generation {
     struct tg_lua_script *script;
+    uint64_t number; /* 1 is the first */
+    struct tg_generation *next;
 };
 
-struct tg_worker_options {
-    struct event_base *base; /* NULL: one of its own */
+/* What the workers of a gateway have in common.  All of it may be read on any thread. */
+struct tg_common {
     const struct tg_log *log;
     bool access_log;
     bool dev;
-    const char *path; /* as in tg_lua_script_options */
-    const char *text;
-    int (*setup)(struct lua_State *L, void *arg);
-    void *setup_arg;
+    bool shared;                 /* there is more than one worker */
+    atomic_uint stops;           /* how often the gateway was asked to stop */
+    atomic_uint_fast64_t number; /* of the generation that new requests go to */
+    atomic_size_t connections;
 };
 
-/* Loads the script; listens to nothing yet.  On a failure w is to be closed all the same. */
-enum tg_status tg_worker_open(struct tg_worker *w, const struct tg_worker_options *options,
-                              struct tg_buf *problems);
+struct tg_worker {
+    struct tg_common *common;
+    unsigned index;
+    struct event_base *base;
+    bool own_base;
+    struct tg_wake *wake;
+    struct tg_deadlines deadlines;
+    struct tg_deadline drain;
+    bool drain_made;
+    unsigned stops_seen;
+    bool drained; /* its loop has nothing more to do */
+
+    struct tg_limits limits; /* the current script's */
+    struct tg_gather gather;
+    struct tg_engine engine;
+    struct tg_server *server;
+
+    struct tg_generation *current;
+    struct tg_generation *retired; /* whose exchanges go on */
+    struct event *sweep;           /* frees those whose exchanges are over */
+
+    pthread_mutex_t lock;
+    bool lock_made;
+    struct tg_generation *next; /* under lock: not yet published, or not yet taken */
+};
+
+/* Its loop: base, or one of its own where that is NULL.  On a failure w is to be closed all the same. */
+enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, unsigned index,
+                              struct event_base *base);
+
+/* Serves its first generation, which is the worker's from here on.  Listens to nothing yet. */
+enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first);
+
+/* Any thread: hands over a generation, for when its number is that in common.  Returns the one before
+ * that was never taken, or NULL: it is the caller's. */
+struct tg_generation *tg_worker_offer(struct tg_worker *w, struct tg_generation *next);
+
+/* Any thread: common has changed. */
+void tg_worker_wake(struct tg_worker *w);
+
+/* For scripts that are loaded for this worker: what flushes when one of its coroutines waits. */
+void tg_worker_on_suspended(void *w);
+
+/* Runs the loop until the gateway was stopped and the worker is drained.  False: the loop has ended by
+ * itself. */
+bool tg_worker_run(struct tg_worker *w);
+
 void tg_worker_close(struct tg_worker *w); /* ends every exchange */
+
+/* Any thread, while no worker has it.  NULL is fine. */
+void tg_generation_free(struct tg_generation *generation);
 
 #endif

@@ -66,6 +66,7 @@ static enum tidegate_status load(struct tidegate **g, const struct cli_options *
     o.workers = options->workers;
     o.access_log = !options->quiet;
     o.dev = options->dev;
+    o.watch = options->watch;
     o.log = cli_log_line;
     o.log_arg = log;
     return tidegate_new(g, &o);
@@ -96,6 +97,13 @@ static void announce(const struct tidegate *g, struct cli_log *log)
     }
 }
 
+/* A worker has died of a bug: that is to be seen, and looked into. */
+static void die(struct cli_log *log)
+{
+    cli_log_close(log);
+    abort();
+}
+
 /* From listening to the end. */
 static enum exit_code serve(struct tidegate *g, const struct cli_options *options,
                             struct cli_log *log)
@@ -112,7 +120,12 @@ static enum exit_code serve(struct tidegate *g, const struct cli_options *option
     status = tidegate_run(g);
     if (options->pidfile)
         unlink(options->pidfile);
-    return status == TIDEGATE_OK ? EXIT_FINE : report(log, g, "run", status);
+    if (status == TIDEGATE_OK)
+        return EXIT_FINE;
+    report(log, g, "run", status);
+    if (status == TIDEGATE_EIO)
+        die(log);
+    return EXIT_SYSTEM;
 }
 
 static enum exit_code run(struct tidegate *g, const struct cli_options *options,

@@ -18,11 +18,15 @@ const char cli_usage[] =
     "  --listen ADDR    HOST:PORT, [V6]:PORT or unix:/PATH; port 0 takes a free one; may be "
     "repeated;\n"
     "                   replaces what the script says (127.0.0.1:8080 where neither says)\n"
-    "  --workers N      event loops; one so far, whatever N says\n"
+    "  --workers N      event loops, each with a thread and a Lua state; what the script says, "
+    "else\n"
+    "                   one for each processor\n"
+    "  --watch          load the script anew when it, or a module that it requires, was saved\n"
     "  --dev            show unhandled errors to the client\n"
     "  --quiet          no access log\n"
     "  --pidfile FILE   holds the process's number while it serves\n"
     "\n"
+    "SIGHUP loads the script anew; when that fails, the last good one serves on.\n"
     "A first SIGINT or SIGTERM lets what is in flight finish, a second ends it at once.\n"
     "Exit codes: 0 fine, 1 the script, 2 usage, 3 the system.\n";
 
@@ -38,6 +42,13 @@ static bool set_dev(struct cli_options *options, const char *value)
 {
     (void)value;
     options->dev = true;
+    return true;
+}
+
+static bool set_watch(struct cli_options *options, const char *value)
+{
+    (void)value;
+    options->watch = true;
     return true;
 }
 
@@ -114,7 +125,8 @@ static const struct option {
     bool (*set)(struct cli_options *options, const char *value);
     bool has_value;
 } table[] = {
-    {"--listen", set_listen, true}, {"--workers", set_workers, true}, {"--dev", set_dev, false},
+    {"--listen", set_listen, true}, {"--workers", set_workers, true},
+    {"--dev", set_dev, false},      {"--watch", set_watch, false},
     {"--quiet", set_quiet, false},  {"--pidfile", set_pidfile, true},
 };
 

@@ -15,6 +15,7 @@ struct cli_options {
     const char *pidfile;
     unsigned workers; /* 0: not said */
     bool dev;
+    bool watch;
     bool quiet;
 };
 

@@ -61,6 +61,17 @@ static void stop(struct cli_signals *signals, unsigned count)
     pthread_mutex_unlock(&signals->lock);
 }
 
+static void reload(struct cli_signals *signals)
+{
+    enum tidegate_status status = TIDEGATE_OK;
+    pthread_mutex_lock(&signals->lock);
+    if (signals->g)
+        status = tidegate_reload(signals->g);
+    pthread_mutex_unlock(&signals->lock);
+    if (status != TIDEGATE_OK)
+        cli_log_line(signals->log, TIDEGATE_ERROR, "reload: there is no thread for it");
+}
+
 static void *act_on_signals(void *arg)
 {
     struct cli_signals *signals = arg;
@@ -68,7 +79,9 @@ static void *act_on_signals(void *arg)
     char byte;
     for (;;) {
         ssize_t n = read(signals->pipe[0], &byte, 1);
-        if (n == 1 && byte)
+        if (n == 1 && byte == SIGHUP)
+            reload(signals);
+        else if (n == 1 && byte)
             stop(signals, ++count);
         else if (n >= 0 || errno != EINTR)
             return NULL;
@@ -92,6 +105,7 @@ struct cli_signals *cli_signals_start(struct tidegate *g, struct cli_log *log)
     handle(SIGPIPE, on_nothing);
     handle(SIGINT, on_signal);
     handle(SIGTERM, on_signal);
+    handle(SIGHUP, on_signal);
     return signals;
 
 fail_pipe:
@@ -118,6 +132,7 @@ void cli_signals_stop(struct cli_signals *signals)
         return;
     handle(SIGINT, on_nothing);
     handle(SIGTERM, on_nothing);
+    handle(SIGHUP, on_nothing);
     ssize_t n = write(signals->pipe[1], "", 1); /* a zero byte is the end */
     (void)n;
     pthread_join(signals->thread, NULL);

@@ -90,8 +90,9 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
 {
     const struct tg_head *head = tg_conn_head(x->conn);
     struct tg_slice method = tg_conn_span(x->conn, head->method);
+    struct tg_script *script = x->script;
     log_access(x, method.p, method.len, tg_conn_span(x->conn, head->target), ending);
-    x->script->ops->close(x, ending);
+    script->ops->close(x, ending);
     tg_writer_fini(&x->writer);
     clear_error(&x->error);
     tg_buf_fini(&x->fields);
@@ -100,6 +101,8 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
     tg_free(x->params);
     tg_free(x->allow);
     tg_free(x);
+    if (!--script->users && script->on_unused)
+        script->on_unused(script->on_unused_arg);
 }
 
 static void abort_exchange(struct tg_exchange *x, enum tg_ending ending)
@@ -457,6 +460,7 @@ void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn)
     }
     x->engine = engine;
     x->script = engine->script;
+    x->script->users++;
     x->conn = conn;
     x->number = ++engine->exchanges;
     x->started = tg_clock_ns();

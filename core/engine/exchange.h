@@ -62,13 +62,16 @@ struct tg_script {
     struct tg_router *router;         /* its routes are struct tg_chain */
     const struct tg_chain *around;    /* the service's interceptors, with no handler */
     const struct tg_chain *not_found; /* the same and the script's handler; NULL: a plain 404 */
+    size_t users;                     /* exchanges that are not over */
+    void (*on_unused)(void *arg);     /* the last of them has ended; it must not free the script */
+    void *on_unused_arg;
 };
 
 struct tg_engine {
     const struct tg_limits *limits;
     const struct tg_log *log;
     struct tg_gather *gather;
-    const struct tg_script *script; /* for the requests that come from now on */
+    struct tg_script *script; /* for the requests that come from now on */
     bool access_log;
     bool dev;              /* unhandled errors are shown to the client */
     uint64_t exchanges;    /* begun so far; ids are made of it */
@@ -100,7 +103,7 @@ enum tg_responded { TG_RESPONDED_NOT, TG_RESPONDED_PLAIN, TG_RESPONDED_SCRIPT };
 
 struct tg_exchange {
     struct tg_engine *engine;
-    const struct tg_script *script;
+    struct tg_script *script;
     struct tg_conn *conn;
     void *script_data; /* the script's side of it; NULL until it has one */
     uint64_t number;

@@ -2,6 +2,7 @@
 #include "http/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -151,7 +152,7 @@ static void set_accepting(struct tg_server *server, bool accepting)
 static bool full(const struct tg_server *server)
 {
     uint64_t most = server->o.limits->connections;
-    return most && server->conn_count >= most;
+    return most && atomic_load_explicit(server->o.connections, memory_order_relaxed) >= most;
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -159,9 +160,17 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct tg_server *server = arg;
-    event_add(&server->resume, &resume_rest);
-    if (!server->accepting && !server->stopping && !full(server))
+    bool waits = !server->accepting && !server->stopping;
+    /* Another server's connection may be the one that ends. */
+    event_add(&server->resume, waits && full(server) ? &accept_pause : &resume_rest);
+    if (waits && !full(server))
         set_accepting(server, true);
+}
+
+static void stop_accepting(struct tg_server *server)
+{
+    set_accepting(server, false);
+    event_add(&server->resume, &accept_pause);
 }
 
 struct search {
@@ -195,8 +204,7 @@ static void on_accept_error(struct evconnlistener *listener, void *arg)
         return;
     tg_log(server->o.log, TG_LOG_WARN, "accept: %s; trying again in 100 ms",
            strerrordesc_np(error));
-    set_accepting(server, false);
-    event_add(&server->resume, &accept_pause);
+    stop_accepting(server);
 }
 
 void tg_server_wake(struct tg_server *server, struct tg_conn *conn, bool at_once)
@@ -239,8 +247,9 @@ void tg_server_adopt(struct tg_server *server, struct tg_conn *conn)
 {
     TAILQ_INSERT_TAIL(&server->conns, conn, link);
     server->conn_count++;
+    atomic_fetch_add_explicit(server->o.connections, 1, memory_order_relaxed);
     if (full(server) && server->accepting)
-        set_accepting(server, false);
+        stop_accepting(server);
 }
 
 static void on_idle(evutil_socket_t fd, short what, void *arg)
@@ -265,6 +274,7 @@ void tg_server_forget(struct tg_server *server, struct tg_conn *conn)
     TAILQ_REMOVE(&server->conns, conn, link);
     tg_slots_remove(&server->slots, conn->handle);
     server->conn_count--;
+    atomic_fetch_sub_explicit(server->o.connections, 1, memory_order_relaxed);
     if (!server->accepting && !server->stopping && !full(server))
         set_accepting(server, true); /* a descriptor is free, too */
     check_idle(server);
@@ -338,6 +348,8 @@ static enum tg_status listen_on(struct tg_server *server, const struct sockaddr 
                                 struct listener **out)
 {
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
+    if (server->o.shared && address->sa_family != AF_UNIX)
+        flags |= LEV_OPT_REUSEABLE_PORT;
     struct evconnlistener *l =
         evconnlistener_new_bind(server->o.base, NULL, NULL, flags, TG_READ_BACK_LOG, address, len);
     if (!l)
@@ -392,6 +404,19 @@ static void no_delay(struct evconnlistener *l)
 {
     int on = 1;
     setsockopt(evconnlistener_get_fd(l), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/* With SO_REUSEPORT two gateways of one user would share a port without a word: one tries without. */
+static bool in_use(const struct sockaddr *address, socklen_t len)
+{
+    int on = 1;
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false; /* whoever listens will see */
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bool used = bind(fd, address, len) != 0 && errno == EADDRINUSE;
+    close(fd);
+    return used;
 }
 
 static enum tg_status listen_inet(struct tg_server *server, const struct sockaddr *address,
@@ -460,9 +485,51 @@ enum tg_status tg_server_listen(struct tg_server *server, const char *address, c
         *why = gai_strerror(error);
         return TG_EINVAL;
     }
-    enum tg_status status = listen_inet(server, found->ai_addr, found->ai_addrlen, why);
+    enum tg_status status = TG_EIO;
+    if (server->o.shared && in_use(found->ai_addr, found->ai_addrlen))
+        *why = strerrordesc_np(EADDRINUSE);
+    else
+        status = listen_inet(server, found->ai_addr, found->ai_addrlen, why);
     freeaddrinfo(found);
     return status;
+}
+
+/* A unix socket has one queue, whoever accepts from it. */
+static enum tg_status join_unix(struct tg_server *server, int fd, const char **why)
+{
+    unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    struct evconnlistener *l =
+        own < 0 ? NULL : evconnlistener_new(server->o.base, NULL, NULL, flags, 0, own);
+    if (l && add_listener(server, l))
+        return TG_OK;
+    *why = strerrordesc_np(errno);
+    if (l)
+        evconnlistener_free(l);
+    else if (own >= 0)
+        close(own);
+    return TG_EIO;
+}
+
+enum tg_status tg_server_join(struct tg_server *server, const struct tg_server *first,
+                              const char **why)
+{
+    for (size_t i = 0; i < first->listener_count; i++) {
+        struct sockaddr_storage address;
+        socklen_t len = sizeof address;
+        memset(&address, 0, sizeof address);
+        int fd = evconnlistener_get_fd(first->listeners[i].listener);
+        enum tg_status status = TG_EIO;
+        if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+            *why = strerrordesc_np(errno);
+        else if (address.ss_family == AF_UNIX)
+            status = join_unix(server, fd, why);
+        else
+            status = listen_inet(server, (struct sockaddr *)&address, len, why);
+        if (status != TG_OK)
+            return status;
+    }
+    return TG_OK;
 }
 
 const char *tg_server_url(const struct tg_server *server, size_t n)

@@ -2,6 +2,7 @@
 #ifndef TG_HTTP_SERVER_H
 #define TG_HTTP_SERVER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,8 @@ struct tg_server_options {
     struct event_base *base;        /* borrowed, like all of these */
     const struct tg_limits *limits; /* may change between requests */
     const struct tg_log *log;
+    bool shared;                /* others listen on the same addresses: tg_server_join() */
+    atomic_size_t *connections; /* of all servers that limits.connections counts together */
 
     /* A request's head is in.  Must call tg_conn_take() or tg_conn_abort(). */
     void (*on_request)(void *arg, struct tg_conn *conn);
@@ -36,6 +39,11 @@ void tg_server_free(struct tg_server *server);
  * errno, and the result TG_EINVAL (the address) or TG_EIO (the system). */
 TG_MUST_CHECK enum tg_status tg_server_listen(struct tg_server *server, const char *address,
                                               const char **why);
+
+/* Listens on every address of first, a server on another loop, too; the kernel shares out what
+ * connects.  Both have options.shared. */
+TG_MUST_CHECK enum tg_status tg_server_join(struct tg_server *server, const struct tg_server *first,
+                                            const char **why);
 
 /* The nth listener as a URL, with the port it got; NULL past the last.  The server's. */
 const char *tg_server_url(const struct tg_server *server, size_t n);

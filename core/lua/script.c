@@ -15,6 +15,7 @@
 #include "lua/core.h"
 #include "lua/failure.h"
 #include "lua/interceptor.h"
+#include "util/clock.h"
 #include "util/mem.h"
 
 struct tg_lua_script {
@@ -30,7 +31,11 @@ struct tg_lua_script {
     struct tg_chain not_found;
     char **listen;
     size_t listen_count;
-    int patterns; /* reference: the constraints' patterns, by number */
+    unsigned workers;
+    struct tg_limits limits;
+    bool loading;
+    uint64_t load_until; /* nanoseconds */
+    int patterns;        /* reference: the constraints' patterns, by number */
     int pattern_count;
     int match; /* reference: string.match */
 };
@@ -397,13 +402,20 @@ static void take_listen(lua_State *L, struct tg_lua_script *script, int descript
     lua_pop(L, 1);
 }
 
+static void take_workers(lua_State *L, struct tg_lua_script *script, int description)
+{
+    if (lua_getfield(L, description, "workers") == LUA_TNUMBER)
+        script->workers = (unsigned)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+}
+
 static void take_limits(lua_State *L, struct tg_lua_script *script, int description)
 {
     if (lua_getfield(L, description, "limits") == LUA_TTABLE) {
         lua_pushnil(L);
         while (lua_next(L, -2)) {
             const char *why =
-                tg_limits_set(script->o.limits, lua_tostring(L, -2), lua_tonumber(L, -1));
+                tg_limits_set(&script->limits, lua_tostring(L, -2), lua_tonumber(L, -1));
             if (why)
                 luaL_error(L, "limits.%s %s", lua_tostring(L, -2), why);
             lua_pop(L, 1);
@@ -428,6 +440,64 @@ static void set_package_path(lua_State *L, const char *script)
     lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -2));
     lua_setfield(L, -4, "path");
     lua_pop(L, 3);
+}
+
+/* Tells of a file before it is read: one that does not load is to be watched, too. */
+static void tell_file(const struct tg_lua_script *script, const char *path)
+{
+    if (script->o.on_file)
+        script->o.on_file(script->o.on_file_arg, path);
+}
+
+/* In the place of the searcher of Lua files, which is its first upvalue; the second is the script. */
+static int search_file(lua_State *L)
+{
+    const struct tg_lua_script *script = lua_touserdata(L, lua_upvalueindex(2));
+    luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    lua_getglobal(L, "package");
+    lua_getfield(L, 2, "searchpath");
+    lua_pushvalue(L, 1);
+    lua_getfield(L, 2, "path");
+    lua_call(L, 2, 1);
+    if (lua_type(L, -1) == LUA_TSTRING)
+        tell_file(script, lua_tostring(L, -1));
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, LUA_MULTRET);
+    return lua_gettop(L) - 3;
+}
+
+static void watch_requires(lua_State *L, struct tg_lua_script *script)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchers");
+    lua_rawgeti(L, -1, 2);
+    lua_pushlightuserdata(L, script);
+    lua_pushcclosure(L, search_file, 2);
+    lua_rawseti(L, -2, 2);
+    lua_pop(L, 2);
+}
+
+/* --- A load that does not end ----------------------------------------------------------------- */
+
+enum { LOAD_SECONDS = 10, LOAD_STEP = 100000 }; /* a step is in instructions */
+
+/* Coroutines that were made meanwhile have it, too, for as long as they are. */
+static void on_load_step(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    const struct tg_lua_script *script = tg_lua_user(tg_lua_of(L));
+    if (!script->loading) {
+        lua_sethook(L, NULL, 0, 0);
+        return;
+    }
+    bool late = tg_clock_ns() > script->load_until;
+    if (!late && !(script->o.give_up && script->o.give_up(script->o.give_up_arg)))
+        return;
+    lua_sethook(L, on_load_step, LUA_MASKCOUNT, 1); /* a pcall must not save it */
+    luaL_error(L, late ? "the script takes more than %d s to load" : "the load was given up",
+               LOAD_SECONDS);
 }
 
 static void push_limit_names(lua_State *L)
@@ -457,20 +527,23 @@ static int prepare(lua_State *L)
     lua_getfield(L, -1, "match");
     script->match = luaL_ref(L, LUA_REGISTRYINDEX);
     set_package_path(L, script->o.path);
+    watch_requires(L, script);
     if (script->o.setup && script->o.setup(L, script->o.setup_arg) != 0)
         return luaL_error(L, "the host's setup has failed");
     return 0;
 }
 
 /* Runs the script; leaves what it returned on the stack. */
-static void run_script(lua_State *L, const struct tg_lua_script_options *o)
+static void run_script(lua_State *L, const struct tg_lua_script *script)
 {
+    const struct tg_lua_script_options *o = &script->o;
     int status;
     if (o->text) {
         lua_pushfstring(L, "@%s", o->path);
         status = luaL_loadbufferx(L, o->text, strlen(o->text), lua_tostring(L, -1), "t");
         lua_remove(L, -2);
     } else {
+        tell_file(script, o->path);
         status = luaL_loadfilex(L, o->path, "t");
     }
     if (status != LUA_OK)
@@ -507,7 +580,7 @@ static int load(lua_State *L)
 {
     struct tg_lua_script *script = lua_touserdata(L, 1);
     lua_settop(L, 0);
-    run_script(L, &script->o);
+    run_script(L, script);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "tidegate");
     lua_call(L, 1, 1);
@@ -522,17 +595,36 @@ static int load(lua_State *L)
     lua_newtable(L);
     int made = lua_gettop(L);
     take_limits(L, script, description);
+    take_workers(L, script, description);
     take_listen(L, script, description);
     take_unmatched(L, script, description, made);
     take_routes(L, script, description, made);
     return 0;
 }
 
+static enum tg_status load_guarded(struct tg_lua_script *script)
+{
+    lua_State *L = tg_lua_main(script->lua);
+    tg_lua_set_user(script->lua, script);
+    script->load_until = tg_clock_ns() + (uint64_t)LOAD_SECONDS * 1000000000U;
+    script->loading = true;
+    lua_sethook(L, on_load_step, LUA_MASKCOUNT, LOAD_STEP);
+    bool loaded = tg_lua_enter(script->lua, prepare, script) == TG_LUA_DONE &&
+                  tg_lua_enter(script->lua, load, script) == TG_LUA_DONE;
+    lua_sethook(L, NULL, 0, 0);
+    script->loading = false;
+    if (loaded)
+        return script->problems->len ? TG_EINVAL : TG_OK;
+    const char *why = tg_lua_error(script->lua);
+    return tg_buf_add(script->problems, why, strlen(why)) == TG_ENOMEM ? TG_ENOMEM : TG_EINVAL;
+}
+
 static enum tg_status load_all(struct tg_lua_script *script)
 {
     struct tg_lua_options options = {
-        .memory_max = script->o.limits->lua_memory,
+        .memory_max = script->limits.lua_memory,
         .base = script->o.base,
+        .held = true,
         .log = script->o.log,
         .suspended = script->o.suspended,
         .arg = script->o.suspended_arg,
@@ -542,11 +634,11 @@ static enum tg_status load_all(struct tg_lua_script *script)
     script->engine.router = tg_router_new(on_constraint, script);
     if (!script->lua || !script->engine.router)
         return TG_ENOMEM;
-    if (tg_lua_enter(script->lua, prepare, script) == TG_LUA_DONE &&
-        tg_lua_enter(script->lua, load, script) == TG_LUA_DONE)
-        return script->problems->len ? TG_EINVAL : TG_OK;
-    const char *why = tg_lua_error(script->lua);
-    return tg_buf_add(script->problems, why, strlen(why)) == TG_ENOMEM ? TG_ENOMEM : TG_EINVAL;
+    enum tg_status status = load_guarded(script);
+    if (script->o.override)
+        script->o.override(&script->limits, script->o.override_arg);
+    tg_lua_set_memory_max(script->lua, script->limits.lua_memory);
+    return status;
 }
 
 enum tg_status tg_lua_script_new(struct tg_lua_script **out,
@@ -558,13 +650,17 @@ enum tg_status tg_lua_script_new(struct tg_lua_script **out,
     if (!script)
         return TG_ENOMEM;
     script->o = *options;
+    script->limits = *options->limits;
     script->problems = problems;
     script->engine.ops = &script_ops;
+    if (options->override)
+        options->override(&script->limits, options->override_arg); /* the memory, while it loads */
     enum tg_status status = load_all(script);
     if (status != TG_OK) {
         tg_lua_script_free(script);
         return status;
     }
+    script->problems = NULL;
     *out = script;
     return TG_OK;
 }
@@ -602,9 +698,24 @@ void tg_lua_script_free(struct tg_lua_script *script)
     tg_free(script);
 }
 
-const struct tg_script *tg_lua_script_engine(const struct tg_lua_script *script)
+void tg_lua_script_adopt(struct tg_lua_script *script)
+{
+    tg_lua_adopt(script->lua);
+}
+
+struct tg_script *tg_lua_script_engine(struct tg_lua_script *script)
 {
     return &script->engine;
+}
+
+const struct tg_limits *tg_lua_script_limits(const struct tg_lua_script *script)
+{
+    return &script->limits;
+}
+
+unsigned tg_lua_script_workers(const struct tg_lua_script *script)
+{
+    return script->workers;
 }
 
 const char *tg_lua_script_listen(const struct tg_lua_script *script, size_t n)

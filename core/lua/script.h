@@ -2,6 +2,7 @@
 #ifndef TG_LUA_SCRIPT_H
 #define TG_LUA_SCRIPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "engine/exchange.h"
@@ -17,26 +18,42 @@ struct tg_lua_script_options {
     const char *text; /* its text; NULL: the file at path */
     struct event_base *base;
     const struct tg_log *log;
-    struct tg_limits *limits; /* read for the state's memory; the script's own are written to it */
+    const struct tg_limits *limits; /* where the script says nothing */
+    /* Sets limits that win over the script's own; may be NULL. */
+    void (*override)(struct tg_limits *limits, void *arg);
+    void *override_arg;
+    /* A file that the script is about to load or require, now or later; may be NULL. */
+    void (*on_file)(void *arg, const char *path);
+    void *on_file_arg;
+    /* Asked now and then while the script loads: true makes it fail.  May be NULL. */
+    bool (*give_up)(void *arg);
+    void *give_up_arg;
     void (*suspended)(void *arg); /* as in tg_lua_options */
     void *suspended_arg;
     int (*setup)(lua_State *L, void *arg); /* the host's; may be NULL */
     void *setup_arg;
 };
 
-/* Loads and checks the script.  On TG_EINVAL *problems has every problem, a line each; on TG_ENOMEM
+/* Loads and checks the script, on any thread: the state is then handed to the worker's, and until it
+ * is touches nothing of base that another thread may use.  On TG_EINVAL *problems has every problem, a line each; on TG_ENOMEM
  * it may be empty. *out is then NULL. */
 enum tg_status tg_lua_script_new(struct tg_lua_script **out,
                                  const struct tg_lua_script_options *options,
                                  struct tg_buf *problems);
 
+/* On the loop's thread, before the first request. */
+void tg_lua_script_adopt(struct tg_lua_script *script);
+
 /* Its exchanges are over by now.  NULL is fine. */
 void tg_lua_script_free(struct tg_lua_script *script);
 
-const struct tg_script *tg_lua_script_engine(const struct tg_lua_script *script);
+struct tg_script *tg_lua_script_engine(struct tg_lua_script *script);
+
+const struct tg_limits *tg_lua_script_limits(const struct tg_lua_script *script);
 
 /* What the service table says; NULL past the last address. */
 const char *tg_lua_script_listen(const struct tg_lua_script *script, size_t n);
+unsigned tg_lua_script_workers(const struct tg_lua_script *script); /* 0: nothing */
 
 struct tg_lua_route {
     const char *method; /* "" for any */

@@ -52,6 +52,16 @@ static void *limited_alloc(void *ud, void *p, size_t osize, size_t nsize)
     return moved;
 }
 
+void tg_lua_adopt(struct tg_lua *lua)
+{
+    tg_lua_tasks_adopt(&lua->tasks);
+}
+
+void tg_lua_set_memory_max(struct tg_lua *lua, size_t max)
+{
+    lua->o.memory_max = max;
+}
+
 size_t tg_lua_memory(const struct tg_lua *lua)
 {
     return lua->used;
@@ -189,6 +199,7 @@ struct tg_lua *tg_lua_new(const struct tg_lua_options *options)
     lua_atpanic(lua->L, on_panic);
     lua_setwarnf(lua->L, warn, lua);
     tg_lua_tasks_init(&lua->tasks, lua);
+    lua->tasks.held = options->held;
     if (tg_lua_enter(lua, open_libraries, lua) == TG_LUA_DONE)
         return lua;
     tg_lua_free(lua);

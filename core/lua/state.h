@@ -27,6 +27,7 @@ enum tg_lua_result {
 struct tg_lua_options {
     size_t memory_max;            /* bytes; 0 for no limit */
     struct event_base *base;      /* borrowed; the loop that its tasks wait on */
+    bool held;                    /* nothing runs on the loop before tg_lua_adopt() */
     const struct tg_log *log;     /* borrowed */
     void (*suspended)(void *arg); /* called whenever a task has begun to wait; may be NULL */
     void *arg;
@@ -46,7 +47,12 @@ enum tg_lua_result tg_lua_enter(struct tg_lua *lua, lua_CFunction fn, void *arg)
  * failure came from tg_lua_enter() and there was memory for one. */
 const char *tg_lua_error(const struct tg_lua *lua);
 
-size_t tg_lua_memory(const struct tg_lua *lua); /* bytes in use */
+size_t tg_lua_memory(const struct tg_lua *lua);             /* bytes in use */
+void tg_lua_set_memory_max(struct tg_lua *lua, size_t max); /* 0: no limit */
+
+/* For a state that was made held, perhaps on another thread than its loop's: it belongs to this one,
+ * the loop's, from now on, and what its tasks have begun runs. */
+void tg_lua_adopt(struct tg_lua *lua);
 
 struct tg_lua *tg_lua_of(lua_State *L);
 lua_State *tg_lua_main(struct tg_lua *lua); /* for references that outlive a task */

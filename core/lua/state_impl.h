@@ -46,10 +46,12 @@ struct tg_lua_tasks {
     TAILQ_HEAD(tg_task_list, tg_task) ready; /* woken while Lua ran */
     uint64_t round;                          /* of those that become ready now */
     struct event ready_event;
+    bool held; /* not on the loop's thread yet */
 };
 
 void tg_lua_tasks_init(struct tg_lua_tasks *tasks, struct tg_lua *lua);
 void tg_lua_tasks_open(lua_State *L, struct tg_lua_tasks *tasks); /* raises */
+void tg_lua_tasks_adopt(struct tg_lua_tasks *tasks);
 void tg_lua_tasks_fini(struct tg_lua_tasks *tasks);
 
 struct tg_lua_tasks *tg_lua_tasks(struct tg_lua *lua);

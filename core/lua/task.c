@@ -383,6 +383,8 @@ void tg_task_resumed(lua_State *L, lua_KContext context)
 static void run_ready_soon(struct tg_lua_tasks *tasks)
 {
     static const struct timeval at_once = {0, 0};
+    if (tasks->held)
+        return; /* the loop belongs to another thread */
     if (event_add(&tasks->ready_event, &at_once) < 0)
         event_active(&tasks->ready_event, EV_TIMEOUT, 0);
 }
@@ -458,6 +460,13 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         run_ready_soon(tasks);
 }
 
+void tg_lua_tasks_adopt(struct tg_lua_tasks *tasks)
+{
+    tasks->held = false;
+    if (!TAILQ_EMPTY(&tasks->ready))
+        run_ready_soon(tasks);
+}
+
 void tg_lua_tasks_init(struct tg_lua_tasks *tasks, struct tg_lua *lua)
 {
     tasks->lua = lua;
@@ -477,5 +486,6 @@ void tg_lua_tasks_open(lua_State *L, struct tg_lua_tasks *tasks)
 
 void tg_lua_tasks_fini(struct tg_lua_tasks *tasks)
 {
-    event_del(&tasks->ready_event);
+    if (event_pending(&tasks->ready_event, EV_TIMEOUT, NULL)) /* else the loop is not touched */
+        event_del(&tasks->ready_event);
 }

@@ -9,11 +9,12 @@
 #include <event2/http.h>
 #include <lauxlib.h>
 
-#include "api/worker.h"
+#include "api/gateway.h"
+#include "io/loop.h"
 #include "util/mem.h"
 
-static struct tg_worker worker;
-static struct tg_buf problems;
+static struct event_base *loop;
+static struct tidegate *gateway;
 static char trace[4096];
 
 static void note(const char *mark, const char *name)
@@ -50,7 +51,7 @@ static enum tg_step act(struct tg_exchange *x, const char *name, enum tg_stage s
         if (tg_exchange_respond(x, 299, TG_SLICE("X-From: c\r\n"), TG_SLICE("from c")) != TG_OK)
             return TG_STEP_FAILED;
     if (strstr(name, "wait")) {
-        event_base_once(worker.base, -1, EV_TIMEOUT, go_on, x, &moment);
+        event_base_once(loop, -1, EV_TIMEOUT, go_on, x, &moment);
         return TG_STEP_WAIT;
     }
     return TG_STEP_DONE;
@@ -80,22 +81,28 @@ static const struct tg_interceptor *make(const char *name)
 /* start(script) → port */
 static int p_start(lua_State *L)
 {
-    const char *why;
-    struct tg_worker_options options = {.path = "probe.lua", .text = luaL_checkstring(L, 1)};
-    tg_buf_init(&problems, 65536);
-    if (tg_worker_open(&worker, &options, &problems) != TG_OK)
-        return luaL_error(L, "cannot start: %s", problems.p ? problems.p : "?");
-    if (tg_server_listen(worker.server, "127.0.0.1:0", &why) != TG_OK)
-        return luaL_error(L, "cannot listen: %s", why);
-    lua_pushinteger(L, tg_server_port(worker.server, 0));
+    static const char *const addresses[] = {"127.0.0.1:0"};
+    struct tidegate_options options;
+    tidegate_options_init(&options, sizeof options);
+    loop = tg_loop_new();
+    options.base = loop;
+    options.script = "probe.lua";
+    options.script_text = luaL_checkstring(L, 1);
+    options.listen = addresses;
+    options.listen_count = 1;
+    if (tidegate_new(&gateway, &options) != TIDEGATE_OK || tidegate_start(gateway) != TIDEGATE_OK)
+        return luaL_error(L, "cannot start: %s", gateway ? tidegate_error(gateway) : "?");
+    lua_pushinteger(L, tidegate_port(gateway, 0));
     return 1;
 }
 
 static int p_stop(lua_State *L)
 {
     (void)L;
-    tg_worker_close(&worker);
-    tg_buf_fini(&problems);
+    tidegate_free(gateway);
+    event_base_loop(loop, EVLOOP_NONBLOCK); /* bufferevents are freed from the loop */
+    event_base_free(loop);
+    gateway = NULL;
     while (made_count)
         tg_free((void *)(uintptr_t)made[--made_count].name);
     return 0;
@@ -105,7 +112,8 @@ static int p_stop(lua_State *L)
 static int p_mix(lua_State *L)
 {
     size_t n = (size_t)luaL_checkinteger(L, 1);
-    const struct tg_lua_route *route = tg_lua_script_route(worker.script, n - 1);
+    const struct tg_lua_route *route =
+        tg_lua_script_route(gateway->workers[0].current->script, n - 1);
     luaL_argcheck(L, route, 1, "no such route");
     struct tg_chain *chain = (struct tg_chain *)(uintptr_t)&route->chain;
     size_t count = lua_rawlen(L, 2);
@@ -129,8 +137,8 @@ static int p_run(lua_State *L)
 {
     double seconds = luaL_checknumber(L, 1);
     struct timeval tv = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
-    event_base_loopexit(worker.base, &tv);
-    event_base_dispatch(worker.base);
+    event_base_loopexit(loop, &tv);
+    event_base_dispatch(loop);
     return 0;
 }
 

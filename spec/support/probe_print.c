@@ -229,7 +229,8 @@ static int p_new(lua_State *L)
     tg_buf_init(&p->output, OUTPUT_MAX);
     tg_buf_init(&p->error, 1 << 16);
     p->base = event_base_new();
-    struct tg_lua_options options = {memory, p->base, &p->log, on_suspended, p};
+    struct tg_lua_options options = {
+        .memory_max = memory, .base = p->base, .log = &p->log, .suspended = on_suspended, .arg = p};
     p->lua = tg_lua_new(&options);
     if (tg_gather_init(&p->gather, 65536) < 0 || !p->lua)
         return luaL_error(L, "no memory");

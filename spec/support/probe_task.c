@@ -393,7 +393,8 @@ static int p_new(lua_State *L)
     s->base = event_base_new();
     s->log = (struct tg_log){on_line, s, TG_LOG_INFO};
     luaL_setmetatable(L, STATE);
-    struct tg_lua_options options = {memory, s->base, &s->log, on_suspended, s};
+    struct tg_lua_options options = {
+        .memory_max = memory, .base = s->base, .log = &s->log, .suspended = on_suspended, .arg = s};
     tg_mem_fail_at(fail);
     s->lua = tg_lua_new(&options);
     tg_mem_fail_at(0);

@@ -86,7 +86,11 @@ function server.command(args, options)
 end
 
 local function arguments(self, options)
+  -- Most specs look at one Lua state: what one request leaves in it the next one sees.
   local argv = { server.binary, "run", self.script }
+  if options.workers ~= false then
+    table.move({ "--workers", tostring(options.workers or 1) }, 1, 2, #argv + 1, argv)
+  end
   local listen = options.listen or { "127.0.0.1:0" } -- {}: what the script says
   for _, address in ipairs(type(listen) == "table" and listen or { listen }) do
     argv[#argv + 1] = "--listen"
@@ -117,7 +121,7 @@ local function await_listeners(self, count)
 end
 
 -- start { script = text | file = path, files = { [name] = text }, args = {…}, env = {…},
---         listen = address | list, cwd = path }
+--         listen = address | list, cwd = path, workers = n (1; false: what the script says) }
 -- Returns once it listens: { port, pid, url, urls, dir, script }.  files lie beside the script.
 function server.start(options)
   local self = setmetatable({ dir = server.folder() }, Server)
@@ -130,7 +134,7 @@ function server.start(options)
     env = options.env, cwd = options.cwd, stdout = "null", stderr = self.log_path,
   }))
   self.pid = self.process:pid()
-  local count = type(options.listen) == "table" and #options.listen or 1
+  local count = math.max(1, type(options.listen) == "table" and #options.listen or 1)
   local listens, problem = pcall(await_listeners, self, count)
   if not listens then
     self:discard()

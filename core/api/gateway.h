@@ -1,0 +1,67 @@
+/* gateway.h - what is behind struct tidegate: its workers, and how a generation comes to them. */
+#ifndef TG_API_GATEWAY_H
+#define TG_API_GATEWAY_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <tidegate.h>
+
+#include "api/worker.h"
+#include "io/watch.h"
+#include "util/buf.h"
+#include "util/log.h"
+
+enum { TG_ERROR_MAX = 65536, TG_WORKERS_MAX = 1024 };
+
+/* The thread that loads scripts, so that no worker waits while one loads. */
+struct tg_loader {
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock;
+    pthread_cond_t asked;
+    bool made;
+    unsigned wanted; /* under lock: reloads asked for */
+    bool quit;       /* under lock */
+    atomic_bool give_up;
+};
+
+struct tidegate {
+    struct tg_log log;
+    void (*host_log)(void *arg, enum tidegate_level level, const char *line);
+    void *host_log_arg;
+    int (*setup)(struct lua_State *L, void *arg);
+    void *setup_arg;
+    char *script;
+    char *text; /* or NULL */
+    struct event_base *base;
+
+    struct tg_common common;
+    struct tg_worker *workers;
+    unsigned worker_count;
+    char **listen;
+    size_t listen_count;
+    bool started;
+
+    struct tg_loader loader;
+    struct tg_watch *watch; /* of the script's files; or NULL */
+    struct tg_wake *reload; /* on the host's loop, where there is one: that is where it loads */
+    const struct tg_generation *last; /* the first worker's newest; while it loads, the loader's */
+    struct tg_buf error;
+};
+
+/* Loads the script for the first worker (and so learns how many there are to be) and then for the
+ * others, and sets them up.  On TG_EINVAL g->error has the script's problems. */
+enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch);
+
+/* Loads the script anew for every worker, aside, and switches them all or none.  Logs what came of it,
+ * and why not.  On the loader's thread, or on the host's. */
+enum tg_status tg_gateway_reload(struct tidegate *g);
+
+/* Asks for a reload.  Any thread. */
+enum tg_status tg_loader_ask(struct tidegate *g);
+enum tg_status tg_loader_open(struct tidegate *g);
+void tg_loader_close(struct tidegate *g); /* gives up what is being loaded */
+
+#endif

@@ -1,0 +1,229 @@
+/* generation.c - loads a script for every worker, and switches all of them or none. */
+#include "api/gateway.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "util/clock.h"
+#include "util/mem.h"
+
+enum { ROUTES_SHOWN = 10 };
+
+static bool give_up(void *arg)
+{
+    struct tidegate *g = arg;
+    return atomic_load_explicit(&g->loader.give_up, memory_order_relaxed);
+}
+
+static void on_file(void *arg, const char *path)
+{
+    struct tidegate *g = arg;
+    enum tg_status status = tg_watch_add(g->watch, path);
+    if (status != TG_OK)
+        tg_log(&g->log, TG_LOG_WARN, "watch: %s: %s", path, tg_status_text(status));
+}
+
+static void on_saved(void *arg)
+{
+    tg_loader_ask(arg); /* its failure shows at the next save */
+}
+
+static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t number,
+                               struct tg_generation **out, struct tg_buf *problems)
+{
+    struct tg_limits limits;
+    tg_limits_init(&limits);
+    struct tg_lua_script_options options = {
+        .path = g->script,
+        .text = g->text,
+        .base = w->base,
+        .log = &g->log,
+        .limits = &limits,
+        .suspended = tg_worker_on_suspended,
+        .suspended_arg = w,
+        .setup = g->setup,
+        .setup_arg = g->setup_arg,
+        .on_file = g->watch ? on_file : NULL,
+        .on_file_arg = g,
+        .give_up = give_up,
+        .give_up_arg = g,
+    };
+    *out = tg_calloc(1, sizeof **out);
+    if (!*out)
+        return TG_ENOMEM;
+    (*out)->number = number;
+    enum tg_status status = tg_lua_script_new(&(*out)->script, &options, problems);
+    if (status == TG_OK)
+        return TG_OK;
+    tg_free(*out);
+    *out = NULL;
+    return status;
+}
+
+/* --- The first -------------------------------------------------------------------------------- */
+
+static unsigned processors(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count < 1 ? 1 : (unsigned)count;
+}
+
+static unsigned count_workers(const struct tidegate *g, unsigned asked,
+                              const struct tg_lua_script *script)
+{
+    if (g->base)
+        return 1;
+    if (!asked)
+        asked = tg_lua_script_workers(script);
+    if (!asked)
+        asked = processors();
+    return asked < TG_WORKERS_MAX ? asked : TG_WORKERS_MAX;
+}
+
+/* A worker's place, loop and first generation; *space is grown for those to come. */
+static enum tg_status open_worker(struct tidegate *g, unsigned index)
+{
+    struct tg_worker *w = &g->workers[index];
+    g->worker_count++;
+    return tg_worker_open(w, &g->common, index, g->base);
+}
+
+static enum tg_status open_others(struct tidegate *g, struct tg_generation *first, unsigned count)
+{
+    g->common.shared = count > 1;
+    atomic_store(&g->common.number, first->number);
+    enum tg_status status = tg_worker_serve(&g->workers[0], first);
+    for (unsigned i = 1; i < count && status == TG_OK; i++) {
+        struct tg_generation *generation;
+        status = open_worker(g, i);
+        if (status == TG_OK)
+            status = load_one(g, &g->workers[i], 1, &generation, &g->error);
+        if (status == TG_OK)
+            status = tg_worker_serve(&g->workers[i], generation);
+    }
+    return status;
+}
+
+enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch)
+{
+    struct tg_generation *first;
+    unsigned most = g->base ? 1 : TG_WORKERS_MAX;
+    g->workers = tg_calloc(most, sizeof *g->workers); /* they stay where they are */
+    if (!g->workers)
+        return TG_ENOMEM;
+    enum tg_status status = open_worker(g, 0);
+    if (status != TG_OK)
+        return status;
+    if (watch) {
+        g->watch = tg_watch_new(g->workers[0].base, on_saved, g);
+        if (!g->watch)
+            return TG_EIO;
+    }
+    status = load_one(g, &g->workers[0], 1, &first, &g->error);
+    if (status != TG_OK)
+        return status;
+    g->last = first;
+    return open_others(g, first, count_workers(g, workers, first->script));
+}
+
+/* --- Reloading -------------------------------------------------------------------------------- */
+
+static bool has_route(const struct tg_lua_script *script, const struct tg_lua_route *wanted)
+{
+    const struct tg_lua_route *route;
+    for (size_t n = 0; (route = tg_lua_script_route(script, n)) != NULL; n++)
+        if (strcmp(route->method, wanted->method) == 0 && strcmp(route->path, wanted->path) == 0 &&
+            strcmp(route->host ? route->host : "", wanted->host ? wanted->host : "") == 0)
+            return true;
+    return false;
+}
+
+/* The routes of a that b has not, each after the sign. */
+static size_t add_missing(struct tg_buf *text, char sign, const struct tg_lua_script *a,
+                          const struct tg_lua_script *b)
+{
+    const struct tg_lua_route *route;
+    size_t count = 0;
+    for (size_t n = 0; (route = tg_lua_script_route(a, n)) != NULL; n++) {
+        if (has_route(b, route))
+            continue;
+        if (++count <= ROUTES_SHOWN)
+            (void)!tg_buf_addf(text, " %c%s %s%s", sign, *route->method ? route->method : "any",
+                               route->host ? route->host : "", route->path);
+    }
+    if (count > ROUTES_SHOWN)
+        (void)!tg_buf_addf(text, " and %zu more", count - ROUTES_SHOWN);
+    return count;
+}
+
+static void report(struct tidegate *g, const struct tg_generation *next, uint64_t began)
+{
+    struct tg_buf routes;
+    tg_buf_init(&routes, 8192);
+    size_t count = add_missing(&routes, '+', next->script, g->last->script);
+    count += add_missing(&routes, '-', g->last->script, next->script);
+    tg_log(&g->log, TG_LOG_INFO, "reload: %s: generation %llu in %.1f ms; routes:%s", g->script,
+           (unsigned long long)next->number, (double)(tg_clock_ns() - began) / 1e6,
+           count ? routes.p : " the same");
+    tg_buf_fini(&routes);
+}
+
+/* What a running gateway does not take from a new script. */
+static void warn_of_fixed(struct tidegate *g, const struct tg_lua_script *next)
+{
+    const char *before;
+    const char *after;
+    size_t n = 0;
+    do {
+        before = tg_lua_script_listen(g->last->script, n);
+        after = tg_lua_script_listen(next, n++);
+    } while (before && after && strcmp(before, after) == 0);
+    if (!g->listen_count && (before || after))
+        tg_log(&g->log, TG_LOG_WARN, "reload: listen has changed: that takes a restart");
+    if (tg_lua_script_workers(g->last->script) != tg_lua_script_workers(next))
+        tg_log(&g->log, TG_LOG_WARN, "reload: workers has changed: that takes a restart");
+}
+
+static void publish(struct tidegate *g, struct tg_generation **loaded, uint64_t number)
+{
+    g->last = loaded[0];
+    for (unsigned i = 0; i < g->worker_count; i++)
+        tg_generation_free(tg_worker_offer(&g->workers[i], loaded[i]));
+    atomic_store(&g->common.number, number);
+    for (unsigned i = 0; i < g->worker_count; i++)
+        tg_worker_wake(&g->workers[i]);
+}
+
+static void log_problems(struct tidegate *g, struct tg_buf *problems, enum tg_status status)
+{
+    const char *why = problems->len && status == TG_EINVAL ? problems->p : tg_status_text(status);
+    if (!atomic_load(&g->loader.give_up))
+        tg_log(&g->log, TG_LOG_ERROR, "reload: the last good script serves on: %s", why);
+}
+
+enum tg_status tg_gateway_reload(struct tidegate *g)
+{
+    uint64_t began = tg_clock_ns();
+    uint64_t number = atomic_load(&g->common.number) + 1;
+    enum tg_status status = TG_OK;
+    struct tg_buf problems;
+    struct tg_generation **loaded = tg_calloc(g->worker_count, sizeof(struct tg_generation *));
+    if (!loaded)
+        return TG_ENOMEM;
+    tg_buf_init(&problems, TG_ERROR_MAX);
+    for (unsigned i = 0; i < g->worker_count && status == TG_OK; i++)
+        status = load_one(g, &g->workers[i], number, &loaded[i], &problems);
+    if (status == TG_OK) {
+        report(g, loaded[0], began);
+        warn_of_fixed(g, loaded[0]->script);
+        publish(g, loaded, number);
+    } else {
+        log_problems(g, &problems, status);
+        for (unsigned i = 0; i < g->worker_count; i++)
+            tg_generation_free(loaded[i]);
+    }
+    tg_buf_fini(&problems);
+    tg_free(loaded);
+    return status;
+}
