@@ -39,6 +39,7 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
         .base = w->base,
         .log = &g->log,
         .limits = &limits,
+        .host = {.stores = g->common.stores, .worker = w->index + 1, .generation = number},
         .suspended = tg_worker_on_suspended,
         .suspended_arg = w,
         .setup = g->setup,

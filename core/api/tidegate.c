@@ -7,6 +7,7 @@
 
 #include "api/gateway.h"
 #include "util/mem.h"
+#include "util/store.h"
 
 #define STRING(x) #x
 #define VALUE(x)  STRING(x)
@@ -89,11 +90,12 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     g->setup = options->setup;
     g->setup_arg = options->setup_arg;
     g->common.log = &g->log;
+    g->common.stores = tg_stores_new();
     g->common.access_log = options->access_log;
     g->common.dev = options->dev;
     g->script = tg_strdup(options->script ? options->script : "script");
     g->text = options->script_text ? tg_strdup(options->script_text) : NULL;
-    if (!g->script || (options->script_text && !g->text))
+    if (!g->common.stores || !g->script || (options->script_text && !g->text))
         return TG_ENOMEM;
     return copy_listen(g, options);
 }
@@ -141,6 +143,7 @@ void tidegate_free(struct tidegate *g)
     for (unsigned i = 0; i < g->worker_count; i++)
         tg_worker_close(&g->workers[i]);
     tg_free(g->workers);
+    tg_stores_free(g->common.stores);
     for (size_t i = 0; i < g->listen_count; i++)
         tg_free(g->listen[i]);
     tg_free(g->listen);

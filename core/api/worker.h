@@ -28,6 +28,7 @@ struct tg_common {
     atomic_uint stops;           /* how often the gateway was asked to stop */
     atomic_uint_fast64_t number; /* of the generation that new requests go to */
     atomic_size_t connections;
+    struct tg_stores *stores;
 };
 
 struct tg_worker {
@@ -71,7 +72,7 @@ struct tg_generation *tg_worker_offer(struct tg_worker *w, struct tg_generation 
 void tg_worker_wake(struct tg_worker *w);
 
 /* For scripts that are loaded for this worker: what flushes when one of its coroutines waits. */
-void tg_worker_on_suspended(void *w);
+void tg_worker_on_suspended(void *arg);
 
 /* Runs the loop until the gateway was stopped and the worker is drained.  False: the loop has ended by
  * itself. */

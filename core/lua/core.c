@@ -6,6 +6,7 @@
 
 #include "lua/bind_file.h"
 #include "lua/bind_sequence.h"
+#include "lua/bind_shared.h"
 #include "lua/bind_time.h"
 #include "lua/failure.h"
 
@@ -14,6 +15,7 @@ static int open_core(lua_State *L)
     lua_newtable(L);
     tg_time_open(L);
     tg_sequence_open(L);
+    tg_shared_open(L);
     lua_pushcfunction(L, tg_file_new);
     lua_setfield(L, -2, "file");
     tg_failure_push_closed(L);

@@ -625,6 +625,7 @@ static enum tg_status load_all(struct tg_lua_script *script)
         .memory_max = script->limits.lua_memory,
         .base = script->o.base,
         .held = true,
+        .host = &script->o.host,
         .log = script->o.log,
         .suspended = script->o.suspended,
         .arg = script->o.suspended_arg,

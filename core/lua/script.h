@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "engine/exchange.h"
+#include "lua/host.h"
 #include "lua/state.h"
 #include "util/buf.h"
 #include "util/limits.h"
@@ -18,6 +19,7 @@ struct tg_lua_script_options {
     const char *text; /* its text; NULL: the file at path */
     struct event_base *base;
     const struct tg_log *log;
+    struct tg_lua_host host;        /* copied */
     const struct tg_limits *limits; /* where the script says nothing */
     /* Sets limits that win over the script's own; may be NULL. */
     void (*override)(struct tg_limits *limits, void *arg);

@@ -303,6 +303,11 @@ struct event_base *tg_lua_base(const struct tg_lua *lua)
     return lua->o.base;
 }
 
+const struct tg_lua_host *tg_lua_host(lua_State *L)
+{
+    return tg_lua_of(L)->o.host;
+}
+
 void tg_lua_set_user(struct tg_lua *lua, void *user)
 {
     lua->user = user;

@@ -15,6 +15,7 @@
 
 struct event_base;
 struct tg_lua;
+struct tg_lua_host;
 struct tg_task;
 
 enum tg_lua_result {
@@ -25,11 +26,12 @@ enum tg_lua_result {
 };
 
 struct tg_lua_options {
-    size_t memory_max;            /* bytes; 0 for no limit */
-    struct event_base *base;      /* borrowed; the loop that its tasks wait on */
-    bool held;                    /* nothing runs on the loop before tg_lua_adopt() */
-    const struct tg_log *log;     /* borrowed */
-    void (*suspended)(void *arg); /* called whenever a task has begun to wait; may be NULL */
+    size_t memory_max;              /* bytes; 0 for no limit */
+    struct event_base *base;        /* borrowed; the loop that its tasks wait on */
+    bool held;                      /* nothing runs on the loop before tg_lua_adopt() */
+    const struct tg_log *log;       /* borrowed */
+    const struct tg_lua_host *host; /* borrowed; NULL where there is no gateway */
+    void (*suspended)(void *arg);   /* called whenever a task has begun to wait; may be NULL */
     void *arg;
 };
 
@@ -58,6 +60,8 @@ struct tg_lua *tg_lua_of(lua_State *L);
 lua_State *tg_lua_main(struct tg_lua *lua); /* for references that outlive a task */
 const struct tg_log *tg_lua_log(const struct tg_lua *lua);
 struct event_base *tg_lua_base(const struct tg_lua *lua);
+
+const struct tg_lua_host *tg_lua_host(lua_State *L); /* as in the options */
 
 /* A slot per state for what the layer above wants to find again from a lua_State. */
 void tg_lua_set_user(struct tg_lua *lua, void *user);

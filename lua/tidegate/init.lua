@@ -1,6 +1,7 @@
 --- tidegate: what a script gets from `require "tidegate"`.
 
 local core = require("tidegate.core")
+local limit = require("tidegate.limit")
 local routes = require("tidegate.routes")
 local service = require("tidegate.service")
 
@@ -11,6 +12,8 @@ local tg = {}
 for name, value in pairs(core) do
   tg[name] = value
 end
+
+tg.limit = limit
 
 --- A response. Without a status it is 200.
 ---@param body any

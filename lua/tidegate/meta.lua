@@ -66,6 +66,61 @@ function tg.generate(produce) end
 ---@return tidegate.File
 function tg.file(path) end
 
+--- A store of strings and numbers that all workers and generations of the script have in common.
+--- Every call is atomic. What was used least recently makes room for what is new.
+---@class tidegate.Shared
+local Shared = {}
+--- nil where there is nothing, or its time is over.
+---@param key string 1 to 1024 bytes
+---@return string|number|nil
+function Shared:get(key) end
+--- Raises when the value alone is larger than the store. nil takes the key away.
+---@param key string
+---@param value string|number|nil
+---@param ttl? number seconds; for good without it
+function Shared:set(key, value, ttl) end
+--- As set, where there is nothing yet.
+---@param key string
+---@param value string|number
+---@param ttl? number
+---@return boolean done
+function Shared:add(key, value, ttl) end
+--- Adds to the number there, or to 0, and returns the sum. A string there is an error.
+---@param key string
+---@param by? number 1
+---@param ttl? number of a key that is made by it; one that is there keeps its own
+---@return number
+function Shared:incr(key, by, ttl) end
+--- As set, where the value there equals old (nil: there is none).
+---@param key string
+---@param old string|number|nil
+---@param value string|number|nil nil takes the key away
+---@param ttl? number
+---@return boolean done
+function Shared:cas(key, old, value, ttl) end
+---@param key string
+---@return boolean there whether there was something
+function Shared:delete(key) end
+--- The keys that begin with prefix, most recently used first.
+---@param prefix? string
+---@param most? integer 100000
+---@return string[]
+function Shared:keys(prefix, most) end
+--- Seconds until the key goes; nil when it does not, or is not there.
+---@param key string
+---@return number?
+function Shared:ttl(key) end
+function Shared:clear() end
+--- bytes holds keys, values and their keeping; evicted counts what went before its time.
+---@return { count: integer, bytes: integer, bytes_max: integer, evicted: integer }
+function Shared:stats() end
+
+--- The store of that name, made at its first use.
+---@param name string 1 to 128 bytes; there may be 1024 stores
+---@param options? { bytes: integer } its cap, 16 MiB unless said; a later one changes it
+---@return tidegate.Shared
+function tg.shared(name, options) end
+
 --- Marks for tables that print as JSON.
 tg.json = {}
 --- Prints as null.
