@@ -44,6 +44,11 @@ struct tidegate_options {
     const char *const *listen; /* "host:port", "[v6]:port" or "unix:/path"; replaces the script's */
     size_t listen_count;       /* 0: what the script says, else 127.0.0.1:8080 */
 
+    /* "NAME=VALUE" with the names of a service table's limits, sizes in bytes and times in seconds;
+     * they win over the script's.  A bad one: TIDEGATE_EINVAL, and tidegate_error() says which. */
+    const char *const *limits;
+    size_t limit_count;
+
     struct event_base *base; /* borrowed: the host's loop, one worker; NULL: a loop of its own */
     unsigned workers;        /* loops of its own, each with a thread; 0: what the script says, else
                               * one for each processor that the process may use */
@@ -70,8 +75,8 @@ struct tidegate_options {
 TIDEGATE_API void tidegate_options_init(struct tidegate_options *options, size_t size);
 
 /* Loads the script and checks its service table; listens to nothing yet.  *out is the caller's, for
- * tidegate_free(), on TIDEGATE_ESCRIPT too (tidegate_error() has all problems, a line each); on
- * other failures it is NULL. */
+ * tidegate_free(), on TIDEGATE_ESCRIPT too (tidegate_error() has all problems, a line each), and on
+ * TIDEGATE_EINVAL for what an option says (tidegate_error() says which); on other failures it is NULL. */
 TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
                                                const struct tidegate_options *options);
 

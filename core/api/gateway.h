@@ -27,6 +27,11 @@ struct tg_loader {
     atomic_bool give_up;
 };
 
+struct tg_limit_set {
+    char name[32];
+    double value;
+};
+
 struct tidegate {
     struct tg_log log;
     void (*host_log)(void *arg, enum tidegate_level level, const char *line);
@@ -42,6 +47,8 @@ struct tidegate {
     unsigned worker_count;
     char **listen;
     size_t listen_count;
+    struct tg_limit_set *limits; /* that win over the script's */
+    size_t limit_count;
     bool started;
 
     struct tg_loader loader;

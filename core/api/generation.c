@@ -28,6 +28,14 @@ static void on_saved(void *arg)
     tg_loader_ask(arg); /* its failure shows at the next save */
 }
 
+static void override_limits(struct tg_limits *limits, void *arg)
+{
+    const struct tidegate *g = arg;
+    for (size_t i = 0; i < g->limit_count; i++)
+        (void)tg_limits_set(limits, g->limits[i].name,
+                            g->limits[i].value); /* it was tried before */
+}
+
 static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t number,
                                struct tg_generation **out, struct tg_buf *problems)
 {
@@ -39,6 +47,8 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
         .base = w->base,
         .log = &g->log,
         .limits = &limits,
+        .override = override_limits,
+        .override_arg = g,
         .host = {.stores = g->common.stores, .worker = w->index + 1, .generation = number},
         .suspended = tg_worker_on_suspended,
         .suspended_arg = w,

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/gateway.h"
@@ -84,6 +85,40 @@ static enum tg_status copy_listen(struct tidegate *g, const struct tidegate_opti
     return TG_OK;
 }
 
+/* Reads "NAME=VALUE" into *set: NULL, or why not. */
+static const char *read_limit(const char *text, struct tg_limit_set *set)
+{
+    struct tg_limits unused;
+    char *end;
+    const char *equals = strchr(text, '=');
+    if (!equals || (size_t)(equals - text) >= sizeof set->name)
+        return "expected NAME=VALUE, with the name of a limit";
+    memcpy(set->name, text, (size_t)(equals - text));
+    set->name[equals - text] = '\0';
+    set->value = strtod(equals + 1, &end);
+    if (end == equals + 1 || *end)
+        return "expected a number, of bytes or seconds";
+    return tg_limits_set(&unused, set->name, set->value);
+}
+
+static enum tg_status copy_limits(struct tidegate *g, const struct tidegate_options *options)
+{
+    if (!options->limit_count)
+        return TG_OK;
+    g->limits = tg_calloc(options->limit_count, sizeof *g->limits);
+    if (!g->limits)
+        return TG_ENOMEM;
+    for (size_t i = 0; i < options->limit_count; i++) {
+        const char *why = read_limit(options->limits[i], &g->limits[i]);
+        if (why) {
+            set_error(g, options->limits[i], why);
+            return TG_ELIMIT;
+        }
+        g->limit_count++;
+    }
+    return TG_OK;
+}
+
 static enum tg_status copy_options(struct tidegate *g, const struct tidegate_options *options)
 {
     g->base = options->base;
@@ -91,13 +126,18 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     g->setup_arg = options->setup_arg;
     g->common.log = &g->log;
     g->common.stores = tg_stores_new();
+    g->common.own = tg_stores_new();
     g->common.access_log = options->access_log;
     g->common.dev = options->dev;
     g->script = tg_strdup(options->script ? options->script : "script");
     g->text = options->script_text ? tg_strdup(options->script_text) : NULL;
-    if (!g->common.stores || !g->script || (options->script_text && !g->text))
+    if (!g->common.stores || !g->common.own || !g->script || (options->script_text && !g->text))
         return TG_ENOMEM;
-    return copy_listen(g, options);
+    enum tg_status status =
+        tg_stores_open(g->common.own, TG_SLICE("addresses"), 0, &g->common.addresses);
+    if (status == TG_OK)
+        status = copy_limits(g, options);
+    return status == TG_OK ? copy_listen(g, options) : status;
 }
 
 static enum tg_status open_all(struct tidegate *g, const struct tidegate_options *options)
@@ -126,6 +166,10 @@ enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_o
         *out = g;
         return TIDEGATE_ESCRIPT;
     }
+    if (status == TG_ELIMIT) { /* an option */
+        *out = g;
+        return TIDEGATE_EINVAL;
+    }
     if (status != TG_OK) {
         tidegate_free(g);
         return public_status(status);
@@ -144,11 +188,13 @@ void tidegate_free(struct tidegate *g)
         tg_worker_close(&g->workers[i]);
     tg_free(g->workers);
     tg_stores_free(g->common.stores);
+    tg_stores_free(g->common.own);
     for (size_t i = 0; i < g->listen_count; i++)
         tg_free(g->listen[i]);
     tg_free(g->listen);
     tg_free(g->script);
     tg_free(g->text);
+    tg_free(g->limits);
     tg_buf_fini(&g->error);
     tg_free(g);
 }

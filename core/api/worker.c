@@ -215,6 +215,7 @@ enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
         .limits = &w->limits,
         .log = w->common->log,
         .shared = w->common->shared,
+        .addresses = w->common->addresses,
         .connections = &w->common->connections,
         .on_request = on_request,
         .on_refused = on_refused,

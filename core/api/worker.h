@@ -29,6 +29,8 @@ struct tg_common {
     atomic_uint_fast64_t number; /* of the generation that new requests go to */
     atomic_size_t connections;
     struct tg_stores *stores;
+    struct tg_stores *own; /* not the scripts' */
+    struct tg_store *addresses;
 };
 
 struct tg_worker {

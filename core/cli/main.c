@@ -63,6 +63,8 @@ static enum tidegate_status load(struct tidegate **g, const struct cli_options *
     o.script = options->script;
     o.listen = options->listen;
     o.listen_count = options->listen_count;
+    o.limits = options->limits;
+    o.limit_count = options->limit_count;
     o.workers = options->workers;
     o.access_log = !options->quiet;
     o.dev = options->dev;

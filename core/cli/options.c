@@ -21,6 +21,8 @@ const char cli_usage[] =
     "  --workers N      event loops, each with a thread and a Lua state; what the script says, "
     "else\n"
     "                   one for each processor\n"
+    "  --limit N=VALUE  a limit of the script's service table, which it replaces: sizes in bytes,\n"
+    "                   times in seconds; may be repeated\n"
     "  --watch          load the script anew when it, or a module that it requires, was saved\n"
     "  --dev            show unhandled errors to the client\n"
     "  --quiet          no access log\n"
@@ -107,6 +109,12 @@ static bool set_listen(struct cli_options *options, const char *value)
     return true;
 }
 
+static bool set_limit(struct cli_options *options, const char *value)
+{
+    options->limits[options->limit_count++] = value;
+    return true;
+}
+
 /* --- Words ------------------------------------------------------------------------------------ */
 
 static const struct command {
@@ -125,9 +133,10 @@ static const struct option {
     bool (*set)(struct cli_options *options, const char *value);
     bool has_value;
 } table[] = {
-    {"--listen", set_listen, true}, {"--workers", set_workers, true},
-    {"--dev", set_dev, false},      {"--watch", set_watch, false},
-    {"--quiet", set_quiet, false},  {"--pidfile", set_pidfile, true},
+    {"--listen", set_listen, true},   {"--limit", set_limit, true},
+    {"--workers", set_workers, true}, {"--dev", set_dev, false},
+    {"--watch", set_watch, false},    {"--quiet", set_quiet, false},
+    {"--pidfile", set_pidfile, true},
 };
 
 enum {
@@ -285,7 +294,8 @@ bool cli_options_parse(struct cli_options *options, int argc, char **argv)
         return false;
     }
     options->listen = calloc((size_t)argc, sizeof *options->listen);
-    if (!options->listen)
+    options->limits = calloc((size_t)argc, sizeof *options->limits);
+    if (!options->listen || !options->limits)
         return refuse("options", "not enough memory");
     const struct command *command = find_command(argv[1]);
     if (!command)
@@ -297,5 +307,7 @@ bool cli_options_parse(struct cli_options *options, int argc, char **argv)
 void cli_options_fini(struct cli_options *options)
 {
     free(options->listen);
+    free(options->limits);
+    options->limits = NULL;
     options->listen = NULL;
 }

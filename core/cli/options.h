@@ -12,6 +12,8 @@ struct cli_options {
     const char *script;  /* for run, check and routes; strings are argv's */
     const char **listen; /* freed by cli_options_fini() */
     size_t listen_count;
+    const char **limits; /* the same */
+    size_t limit_count;
     const char *pidfile;
     unsigned workers; /* 0: not said */
     bool dev;

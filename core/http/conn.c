@@ -457,6 +457,10 @@ void tg_conn_chores(struct tg_conn *conn)
             free_conn(conn);
             return;
         }
+        if (!tg_server_admit(conn->server, conn)) {
+            tg_conn_destroy(conn, TG_GONE_ABORTED);
+            return;
+        }
         watch(conn, EV_READ | EV_CLOSED);
     }
     if (conn->broken) {

@@ -53,6 +53,7 @@ struct tg_conn {
 
     struct bufferevent *bev;
     struct evhttp_connection *evcon; /* NULL until learned */
+    char *address;                   /* the peer's, where it is counted; else NULL */
     struct evhttp_request *req;      /* while evhttp waits for our answer */
     enum tg_conn_state state;
     bool close;       /* after this exchange */
@@ -134,6 +135,9 @@ void tg_file_send_go_on(struct tg_conn *conn); /* the output is empty */
 void tg_file_send_free(struct tg_conn *conn);
 
 /* server.c */
+
+/* Counts the connection of its address; false: limits.connections_per_address are there already. */
+bool tg_server_admit(struct tg_server *server, struct tg_conn *conn);
 void tg_server_forget(struct tg_server *server, struct tg_conn *conn);
 bool tg_server_stopping(const struct tg_server *server);
 const struct tg_server_options *tg_server_options(const struct tg_server *server);

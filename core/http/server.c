@@ -20,6 +20,7 @@
 #include "http/conn_impl.h"
 #include "util/clock.h"
 #include "util/mem.h"
+#include "util/store.h"
 
 enum { READ_SIZE = 65536, LISTENERS_MAX = 64, DATE_SIZE = sizeof "Date: \r\n" + TG_HTTP_DATE_SIZE };
 
@@ -268,8 +269,41 @@ static void check_idle(struct tg_server *server)
         event_add(&server->idle, &at_once);
 }
 
+static void count_address(struct tg_server *server, struct tg_conn *conn, int by,
+                          struct tg_value *sum)
+{
+    struct tg_slice key = {conn->address, strlen(conn->address)};
+    struct tg_value step = {.kind = TG_VALUE_INTEGER, .as.integer = by};
+    if (tg_store_increment(server->o.addresses, key, &step, 0, sum) == TG_OK &&
+        sum->as.integer <= 0)
+        tg_store_delete(server->o.addresses, key);
+}
+
+bool tg_server_admit(struct tg_server *server, struct tg_conn *conn)
+{
+    uint16_t port;
+    uint64_t most = server->o.limits->connections_per_address;
+    struct tg_value sum = {.kind = TG_VALUE_INTEGER};
+    const char *address = most && server->o.addresses ? tg_conn_peer(conn, &port) : "";
+    if (!*address || strcmp(address, "unix:") == 0)
+        return true;
+    conn->address = tg_strdup(address);
+    if (!conn->address)
+        return true; /* it is not counted, but served */
+    count_address(server, conn, 1, &sum);
+    if ((uint64_t)sum.as.integer <= most)
+        return true;
+    tg_log(server->o.log, TG_LOG_DEBUG, "%s: more than limits.connections_per_address", address);
+    return false;
+}
+
 void tg_server_forget(struct tg_server *server, struct tg_conn *conn)
 {
+    struct tg_value sum;
+    if (conn->address)
+        count_address(server, conn, -1, &sum);
+    tg_free(conn->address);
+    conn->address = NULL;
     take_off_wakes(server, conn);
     TAILQ_REMOVE(&server->conns, conn, link);
     tg_slots_remove(&server->slots, conn->handle);

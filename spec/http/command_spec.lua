@@ -59,7 +59,7 @@ describe("tidegate", function()
       local result = tidegate("help")
       assert.same({ FINE, "" }, { result.exit, result.stderr })
       for _, word in ipairs({ "run", "check", "routes", "version", "--listen", "--workers", "--dev",
-        "--quiet", "--pidfile" }) do
+        "--watch", "--limit", "--quiet", "--pidfile" }) do
         assert.is_truthy(result.stdout:find(word, 1, true), word)
       end
       assert.equal(result.stdout, tidegate("--help").stdout)
@@ -91,6 +91,10 @@ describe("tidegate", function()
         "--listen: a:65536 is not HOST:PORT, [V6]:PORT or unix:/PATH" },
       { { "run", "a.lua", "--workers", "0" }, "--workers: 0 is not a number from 1 to 1024" },
       { { "run", "a.lua", "--workers=2x" }, "--workers: 2x is not a number from 1 to 1024" },
+      { { "run", "a.lua", "--limit", "drian=1" }, "drian=1: is not a limit" },
+      { { "run", "a.lua", "--limit", "drain" }, "drain: expected NAME=VALUE, with the name of a limit" },
+      { { "run", "a.lua", "--limit=drain=1s" }, "drain=1s: expected a number, of bytes or seconds" },
+      { { "run", "a.lua", "--limit", "drain=-1" }, "drain=-1: must be a number of zero or more" },
       { { "run", "a.lua", "--dev=yes" }, "--dev: takes no value" },
       { { "check", "a.lua", "--dev" }, "--dev: this command takes no options" },
       { { "version", "x" }, "x: this command takes no arguments" },
