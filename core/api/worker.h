@@ -48,6 +48,7 @@ struct tg_worker {
     struct tg_limits limits; /* the current script's */
     struct tg_gather gather;
     struct tg_engine engine;
+    struct tg_upstream *upstream;
     struct tg_server *server;
 
     struct tg_generation *current;

@@ -14,6 +14,7 @@
 #include "lua/call.h"
 #include "lua/core.h"
 #include "lua/failure.h"
+#include "lua/fetch_body.h"
 #include "lua/interceptor.h"
 #include "util/clock.h"
 #include "util/mem.h"
@@ -98,6 +99,7 @@ static void on_end(struct tg_exchange *x, enum tg_ending ending)
     if (!call)
         return;
     on_cancel(x);
+    tg_fetch_bodies_close(call->fetches);
     run_on_close(lua, call, ending);
     tg_task_free(call->task);
     tg_lua_interceptors_free(lua, call->enqueued);
@@ -627,6 +629,7 @@ static enum tg_status load_all(struct tg_lua_script *script)
         .held = true,
         .host = &script->o.host,
         .log = script->o.log,
+        .upstream = script->o.upstream,
         .suspended = script->o.suspended,
         .arg = script->o.suspended_arg,
     };
