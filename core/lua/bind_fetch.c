@@ -120,17 +120,16 @@ static void push_headers(lua_State *L, const struct tg_fetch *fetch)
     size_t at = 0;
     size_t before = 0;
     lua_createtable(L, 0, 8);
-    while (tg_fetch_field(fetch, &at, &field)) {
-        if (!is_dropped(fetch, &field)) {
-            if (push_earlier(L, fetch, before, field.name)) {
-                append(L, field.value);
-            } else {
-                push_slice(L, field.name);
-                push_slice(L, field.value);
-                lua_rawset(L, -3);
-            }
+    for (; tg_fetch_field(fetch, &at, &field); before = at) {
+        if (is_dropped(fetch, &field))
+            continue;
+        if (push_earlier(L, fetch, before, field.name)) {
+            append(L, field.value);
+            continue;
         }
-        before = at;
+        push_slice(L, field.name);
+        push_slice(L, field.value);
+        lua_rawset(L, -3);
     }
     luaL_setmetatable(L, FIELDS_TYPE);
 }
@@ -288,25 +287,31 @@ static void on_request_body(void *arg)
     tg_fetch_source_ready(body->fetch);
 }
 
-/* What has come of the client's request; without Lua, and without a copy of its own. */
-static long pull_request(struct tg_fetch_body *body, char *buffer, size_t size)
+/* There is nothing of the client's body just now: what that means. */
+static long pull_later(struct tg_fetch_body *body, enum tg_body_state state)
 {
     struct tg_fetch_input *input = &body->input;
+    if (state == TG_BODY_END)
+        return 0;
+    if (state != TG_BODY_WAIT) {
+        input->status = state == TG_BODY_TOO_LARGE ? 413 : 400;
+        return TG_FETCH_BROKEN;
+    }
+    input->waiting = true;
+    tg_conn_body_wait(input->conn, on_request_body, body);
+    return TG_FETCH_LATER;
+}
+
+/* What has come of the client's body; without Lua, and without a copy of its own. */
+static long pull_request(struct tg_fetch_body *body, char *buffer, size_t size)
+{
+    const struct tg_fetch_input *input = &body->input;
     size_t n = 0;
     while (n < size) {
         struct tg_slice data;
         enum tg_body_state state = tg_conn_body_peek(input->conn, &data);
-        if (state != TG_BODY_DATA) {
-            if (n || state == TG_BODY_END)
-                break;
-            if (state != TG_BODY_WAIT) {
-                input->status = state == TG_BODY_TOO_LARGE ? 413 : 400;
-                return TG_FETCH_BROKEN;
-            }
-            input->waiting = true;
-            tg_conn_body_wait(input->conn, on_request_body, body);
-            return TG_FETCH_LATER;
-        }
+        if (state != TG_BODY_DATA)
+            return n ? (long)n : pull_later(body, state);
         size_t k = data.len < size - n ? data.len : size - n;
         memcpy(buffer + n, data.p, k);
         tg_conn_body_consume(input->conn, k);

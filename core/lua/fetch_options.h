@@ -17,8 +17,8 @@ struct tg_fetch_options {
     struct tg_call *call; /* whose request.body that is; else NULL */
 };
 
-/* Reads url and options, at indices 1 and 2 of a stack of two.  What it points to is on the stack, in
- * the options, or in what it pushes.  Raises what is wrong with them. */
-void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *options);
+/* Reads url and options, at indices 1 and 2 of a stack of two, into o.  What it points to is on the
+ * stack, in the options, or in what it pushes.  Raises what is wrong with them. */
+void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o);
 
 #endif

@@ -9,14 +9,14 @@
 
 #include "io/deadline.h"
 #include "upstream/client.h"
+#include "upstream/decode.h"
 #include "upstream/fetch.h"
 #include "upstream/head.h"
 #include "util/buf.h"
 
 enum {
-    TG_UPSTREAM_SPARE_MAX = 64,     /* easy handles that are kept */
-    TG_UPSTREAM_READ_SIZE = 65536,  /* bytes that are read from a socket at once */
-    TG_UPSTREAM_DECODE_SIZE = 4096, /* the same, of what is decoded: a bomb grows 1,000 times */
+    TG_UPSTREAM_SPARE_MAX = 64,    /* easy handles that are kept */
+    TG_UPSTREAM_READ_SIZE = 65536, /* bytes that are read from a socket at once */
     TG_FETCH_MESSAGE_MAX = CURL_ERROR_SIZE,
 };
 
@@ -58,7 +58,7 @@ struct tg_fetch {
 
     struct tg_upstream_head head;
     uint64_t decode_max;
-    uint64_t received; /* bytes of body */
+    struct tg_decode *decode; /* NULL: the body is as it was sent */
     struct tg_buf held;
     size_t held_at; /* where it begins */
     bool recv_paused;

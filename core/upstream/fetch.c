@@ -11,6 +11,8 @@
 
 enum { METHOD_MAX = 32 };
 
+_Static_assert(TG_DECODE_IN_MAX >= CURL_MAX_WRITE_SIZE, "a piece of libcurl's fits the decoder");
+
 /* --- Failures --------------------------------------------------------------------------------- */
 
 const char *tg_fetch_failure_name(enum tg_fetch_failure failure)
@@ -52,8 +54,8 @@ static enum tg_fetch_failure failure_of(const struct tg_fetch *fetch, CURLcode r
         return TG_FETCH_CONNECT;
     case CURLE_OPERATION_TIMEDOUT:
         return TG_FETCH_TIMEOUT;
-    case CURLE_OUT_OF_MEMORY:
-        return TG_FETCH_MEMORY;
+    case CURLE_OUT_OF_MEMORY: /* the code of a line that it does not want to hold, too */
+        return fetch->phase == TG_FETCH_ASKING ? TG_FETCH_LIMIT : TG_FETCH_MEMORY;
     case CURLE_TOO_MANY_REDIRECTS:
         return TG_FETCH_REDIRECTS;
     case CURLE_SSL_CONNECT_ERROR:
@@ -90,37 +92,47 @@ static void detach(struct tg_fetch *fetch)
     tg_deadline_set(&fetch->deadline, 0);
 }
 
-/* Not from libcurl's callbacks. */
-static void fail(struct tg_fetch *fetch, enum tg_fetch_failure failure, const char *message)
-{
-    detach(fetch); /* first: it may write a message of its own */
-    fetch->phase = TG_FETCH_OVER;
-    fetch->failure = failure;
-    snprintf(fetch->message, sizeof fetch->message, "%s", message);
-    tg_upstream_add_news(fetch);
-}
-
-/* For libcurl's callbacks, which then say that they have failed. */
+/* For libcurl's callbacks, which then say that they have failed.  The first failure counts. */
 static void will_fail(struct tg_fetch *fetch, enum tg_fetch_failure failure, const char *message)
 {
     if (fetch->failure)
         return;
     fetch->failure = failure;
+    if (fetch->easy)
+        curl_easy_setopt(fetch->easy, CURLOPT_ERRORBUFFER, NULL);
     snprintf(fetch->message, sizeof fetch->message, "%s", message);
-    curl_easy_setopt(fetch->easy, CURLOPT_ERRORBUFFER, NULL);
+}
+
+static void end(struct tg_fetch *fetch)
+{
+    detach(fetch);
+    fetch->phase = TG_FETCH_OVER;
+    tg_upstream_add_news(fetch);
+}
+
+/* All of it has come and was decoded: was it all of what was coded? */
+static void check_decoder(struct tg_fetch *fetch)
+{
+    if (fetch->phase == TG_FETCH_OVER && fetch->decode && tg_decode_idle(fetch->decode) &&
+        !tg_decode_complete(fetch->decode))
+        will_fail(fetch, TG_FETCH_CLOSED, "the end of the coded body is missing");
+}
+
+static void take_result(struct tg_fetch *fetch, CURLcode result)
+{
+    fetch->failure = failure_of(fetch, result);
+    if (!*fetch->message)
+        snprintf(fetch->message, sizeof fetch->message, "%s", curl_easy_strerror(result));
 }
 
 void tg_fetch_ended(struct tg_fetch *fetch, CURLcode result)
 {
     if (!fetch->failure && result != CURLE_OK)
-        fetch->failure = failure_of(fetch, result);
-    else if (!fetch->failure && fetch->phase != TG_FETCH_ANSWERED)
-        will_fail(fetch, TG_FETCH_PROTOCOL, "there was no response");
-    if (fetch->failure && !*fetch->message)
-        snprintf(fetch->message, sizeof fetch->message, "%s", curl_easy_strerror(result));
-    fetch->phase = TG_FETCH_OVER;
-    detach(fetch);
-    tg_upstream_add_news(fetch);
+        take_result(fetch, result);
+    else if (fetch->phase != TG_FETCH_ANSWERED)
+        will_fail(fetch, TG_FETCH_CLOSED, "the connection ended before the response's head did");
+    end(fetch);
+    check_decoder(fetch);
 }
 
 /* --- Time ------------------------------------------------------------------------------------- */
@@ -135,8 +147,15 @@ static void on_late(void *arg)
         [TG_FETCH_ANSWERED] = "nothing more of the response came in time",
         [TG_FETCH_OVER] = "",
     };
-    fail(fetch, TG_FETCH_TIMEOUT, what[fetch->phase]);
+    will_fail(fetch, TG_FETCH_TIMEOUT, what[fetch->phase]);
+    end(fetch);
     tg_upstream_settle_soon(upstream);
+}
+
+/* The reader has not taken what there is. */
+static bool is_held_back(const struct tg_fetch *fetch)
+{
+    return fetch->recv_paused || (fetch->decode && !tg_decode_idle(fetch->decode));
 }
 
 /* Something has moved, or whose turn it is has changed. */
@@ -150,7 +169,7 @@ static void set_deadline(struct tg_fetch *fetch)
         tg_deadline_set(&fetch->deadline, fetch->send_paused ? 0 : fetch->head_timeout);
         return;
     case TG_FETCH_ANSWERED:
-        tg_deadline_set(&fetch->deadline, fetch->recv_paused ? 0 : fetch->idle_timeout);
+        tg_deadline_set(&fetch->deadline, is_held_back(fetch) ? 0 : fetch->idle_timeout);
         return;
     }
 }
@@ -163,8 +182,8 @@ static void set_deadline(struct tg_fetch *fetch)
 static int on_connected(void *arg, char *remote, char *local, int remote_port, int local_port)
 {
     struct tg_fetch *fetch = arg;
-    (void)remote;
-    (void)local;
+    void *unused[] = {remote, local};
+    (void)unused;
     (void)remote_port;
     (void)local_port;
     if (fetch->sent && !fetch->is_safe && !fetch->redirects) {
@@ -201,14 +220,37 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* A decoder, where the body has one coding, that can be undone, and that is asked for. */
+static void choose_decoder(struct tg_fetch *fetch)
+{
+    struct tg_fetch_field field;
+    size_t at = 0;
+    unsigned codings = 0;
+    bool known = false;
+    if (!fetch->decode_max || !fetch->head.encoded)
+        return;
+    while (tg_upstream_head_field(&fetch->head, &at, &field)) {
+        if (!tg_slice_equal_nocase(field.name, TG_SLICE("content-encoding")))
+            continue;
+        codings++;
+        known = tg_decode_knows(field.value);
+    }
+    if (codings != 1 || !known)
+        return;
+    fetch->decode = tg_decode_new(fetch->decode_max);
+    if (!fetch->decode)
+        will_fail(fetch, TG_FETCH_MEMORY, "not enough memory");
+}
+
 static void head_ended(struct tg_fetch *fetch)
 {
+    choose_decoder(fetch);
     fetch->phase = TG_FETCH_ANSWERED;
     set_deadline(fetch);
     tg_upstream_add_news(fetch);
 }
 
-static size_t on_head_line(char *data, size_t one, size_t len, void *arg)
+static size_t on_head_line(const char *data, size_t one, size_t len, void *arg)
 {
     struct tg_fetch *fetch = arg;
     struct tg_slice line = {data, one * len};
@@ -253,21 +295,50 @@ static bool take(struct tg_fetch *fetch, const char *data, size_t len)
     return hold(fetch, data, len);
 }
 
+static void decoder_failed(struct tg_fetch *fetch, enum tg_status status)
+{
+    if (status == TG_ELIMIT)
+        will_fail(fetch, TG_FETCH_LIMIT, "the decoded body is too large");
+    else if (status == TG_ENOMEM)
+        will_fail(fetch, TG_FETCH_MEMORY, "not enough memory");
+    else
+        will_fail(fetch, TG_FETCH_PROTOCOL, "the body is not of its Content-Encoding");
+}
+
+/* Passes on what the decoder makes, for as long as it is taken. */
+static void drain_decoder(struct tg_fetch *fetch)
+{
+    struct tg_slice block;
+    enum tg_status status = tg_decode_next(fetch->decode, &block);
+    while (status == TG_OK && block.len && take(fetch, block.p, block.len)) {
+        tg_decode_taken(fetch->decode);
+        status = tg_decode_next(fetch->decode, &block);
+    }
+    if (status != TG_OK)
+        decoder_failed(fetch, status);
+}
+
+/* What was not passed on stays in the decoder: the bytes are taken all the same, and the next are not. */
+static bool take_coded(struct tg_fetch *fetch, const char *data, size_t len)
+{
+    if (!tg_decode_idle(fetch->decode))
+        return false;
+    tg_decode_feed(fetch->decode, data, len);
+    drain_decoder(fetch);
+    return true;
+}
+
 static size_t on_data(char *data, size_t one, size_t len, void *arg)
 {
     struct tg_fetch *fetch = arg;
     len *= one;
     if (fetch->failure)
         return 0;
-    if (fetch->decode_max && fetch->received + len > fetch->decode_max) {
-        will_fail(fetch, TG_FETCH_LIMIT, "the decoded body is too large");
-        return 0;
-    }
-    fetch->recv_paused = !take(fetch, data, len);
+    bool taken = fetch->decode ? take_coded(fetch, data, len) : take(fetch, data, len);
+    fetch->recv_paused = !taken;
     set_deadline(fetch);
-    if (fetch->recv_paused)
+    if (!taken)
         return CURL_WRITEFUNC_PAUSE;
-    fetch->received += len;
     tg_upstream_add_news(fetch);
     return fetch->failure ? 0 : len;
 }
@@ -308,7 +379,7 @@ static bool set_method(CURL *easy, const struct tg_fetch_request *request)
 static bool is_plain(const struct tg_fetch_request *request)
 {
     return request->version == 11 && !request->unix_path && !request->ca_file &&
-           !request->insecure && !request->redirects && !request->decode_max;
+           !request->insecure && !request->redirects;
 }
 
 static bool set_special(CURL *easy, const struct tg_fetch_request *request)
@@ -320,9 +391,6 @@ static bool set_special(CURL *easy, const struct tg_fetch_request *request)
     if (request->unix_path && !SET(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_path))
         return false;
     if (request->ca_file && !SET(easy, CURLOPT_CAINFO, request->ca_file))
-        return false;
-    if (request->decode_max && !(SET(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate") &&
-                                 SET(easy, CURLOPT_BUFFERSIZE, (long)TG_UPSTREAM_DECODE_SIZE)))
         return false;
     return SET(easy, CURLOPT_SSL_VERIFYPEER, verify) &&
            SET(easy, CURLOPT_SSL_VERIFYHOST, verify * 2) &&
@@ -349,6 +417,9 @@ static bool set_options(struct tg_fetch *fetch, const struct tg_fetch_request *r
 static const char *const no_accept = "Accept:";
 static const char *const no_expect = "Expect:";
 static const char *const no_body = "Content-Length: 0";
+static const char *const codings = "Accept-Encoding: gzip, deflate";
+
+enum { OURS_MAX = 4 };
 
 /* Methods whose meaning has to do with a body say that there is none (RFC 9110, 8.6). */
 static bool says_no_body(const struct tg_fetch_request *request)
@@ -391,21 +462,24 @@ static enum tg_status take_fields(struct tg_fetch *fetch, const struct tg_fetch_
     if (count > TG_FETCH_REQUEST_FIELDS_MAX || text > TG_FETCH_REQUEST_BYTES_MAX)
         return TG_ELIMIT;
     bool accepts = false;
-    fetch->fields = tg_malloc((count + 3) * sizeof *fetch->fields + text);
+    bool codes = !request->decode_max;
+    fetch->fields = tg_malloc((count + OURS_MAX) * sizeof *fetch->fields + text);
     if (!fetch->fields)
         return TG_ENOMEM;
     struct curl_slist *node = fetch->fields;
-    char *at = (char *)(fetch->fields + count + 3);
+    char *at = (char *)(fetch->fields + count + OURS_MAX);
     for (size_t i = 0; i < count; i++) {
         accepts = accepts || tg_slice_equal_nocase(request->fields[i].name, TG_SLICE("accept"));
+        codes =
+            codes || tg_slice_equal_nocase(request->fields[i].name, TG_SLICE("accept-encoding"));
         node->data = at;
         node->next = node + 1;
         node++;
         at = write_field(at, &request->fields[i]);
     }
-    const char *ours[] = {no_expect, accepts ? NULL : no_accept,
-                          says_no_body(request) ? no_body : NULL};
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+    const char *ours[OURS_MAX] = {no_expect, accepts ? NULL : no_accept, codes ? NULL : codings,
+                                  says_no_body(request) ? no_body : NULL};
+    for (size_t i = 0; i < OURS_MAX; i++) {
         if (!ours[i])
             continue;
         node->data = (char *)(uintptr_t)ours[i]; /* a curl_slist knows no const */
@@ -500,6 +574,7 @@ void tg_fetch_free(struct tg_fetch *fetch)
     tg_deadline_fini(&fetch->deadline);
     tg_upstream_head_fini(&fetch->head);
     tg_buf_fini(&fetch->held);
+    tg_decode_free(fetch->decode);
     tg_free(fetch->fields);
     tg_free(fetch);
 }
@@ -513,9 +588,11 @@ static void go_on(struct tg_fetch *fetch)
         (fetch->recv_paused ? CURLPAUSE_RECV : 0) | (fetch->send_paused ? CURLPAUSE_SEND : 0);
     set_deadline(fetch);
     CURLcode result = curl_easy_pause(fetch->easy, paused);
-    if (result != CURLE_OK && fetch->easy)
-        fail(fetch, fetch->failure ? fetch->failure : failure_of(fetch, result),
-             *fetch->message ? fetch->message : curl_easy_strerror(result));
+    if (result != CURLE_OK) {
+        if (!fetch->failure)
+            take_result(fetch, result);
+        end(fetch);
+    }
     tg_upstream_settle_soon(fetch->upstream);
 }
 
@@ -529,6 +606,14 @@ void tg_fetch_source_ready(struct tg_fetch *fetch)
 
 static void go_on_receiving(struct tg_fetch *fetch)
 {
+    if (fetch->decode && !tg_decode_idle(fetch->decode)) {
+        drain_decoder(fetch);
+        if (fetch->failure)
+            end(fetch);
+        check_decoder(fetch);
+        if (fetch->failure || !tg_decode_idle(fetch->decode))
+            return;
+    }
     if (!fetch->easy || !fetch->recv_paused)
         return;
     fetch->recv_paused = false;
@@ -549,7 +634,7 @@ uint64_t tg_fetch_length(const struct tg_fetch *fetch)
 
 bool tg_fetch_decoded(const struct tg_fetch *fetch)
 {
-    return fetch->decode_max && fetch->head.encoded;
+    return fetch->decode != NULL;
 }
 
 bool tg_fetch_field(const struct tg_fetch *fetch, size_t *at, struct tg_fetch_field *field)
@@ -577,7 +662,7 @@ enum tg_fetch_state tg_fetch_peek(const struct tg_fetch *fetch, struct tg_slice 
     *data = (struct tg_slice){fetch->held.p + fetch->held_at, fetch->held.len - fetch->held_at};
     if (fetch->held.len)
         return TG_FETCH_DATA;
-    if (fetch->phase != TG_FETCH_OVER)
+    if (fetch->phase != TG_FETCH_OVER || (is_held_back(fetch) && !fetch->failure))
         return TG_FETCH_WAIT;
     return fetch->failure ? TG_FETCH_FAILED : TG_FETCH_END;
 }

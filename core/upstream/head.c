@@ -129,7 +129,7 @@ static enum tg_upstream_line take_field(struct tg_upstream_head *head, struct tg
 {
     const char *colon = memchr(line.p, ':', line.len);
     struct tg_slice name = {line.p, colon ? (size_t)(colon - line.p) : 0};
-    if (!tg_is_token(name.p, name.len))
+    if (!colon || !tg_is_token(name.p, name.len))
         return refuse(why, "a field without a proper name");
     struct tg_slice value = {colon + 1, line.len - name.len - 1};
     while (value.len && is_blank(*value.p)) {
