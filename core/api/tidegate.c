@@ -129,9 +129,11 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     g->common.own = tg_stores_new();
     g->common.access_log = options->access_log;
     g->common.dev = options->dev;
+    g->common.broker = tg_broker_new();
     g->script = tg_strdup(options->script ? options->script : "script");
     g->text = options->script_text ? tg_strdup(options->script_text) : NULL;
-    if (!g->common.stores || !g->common.own || !g->script || (options->script_text && !g->text))
+    if (!g->common.stores || !g->common.broker || !g->common.own || !g->script ||
+        (options->script_text && !g->text))
         return TG_ENOMEM;
     enum tg_status status =
         tg_stores_open(g->common.own, TG_SLICE("addresses"), 0, &g->common.addresses);
@@ -189,6 +191,7 @@ void tidegate_free(struct tidegate *g)
     tg_free(g->workers);
     tg_stores_free(g->common.stores);
     tg_stores_free(g->common.own);
+    tg_broker_free(g->common.broker);
     for (size_t i = 0; i < g->listen_count; i++)
         tg_free(g->listen[i]);
     tg_free(g->listen);

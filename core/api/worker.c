@@ -7,7 +7,6 @@
 #include <event2/event.h>
 
 #include "io/loop.h"
-#include "upstream/client.h"
 #include "util/mem.h"
 
 /* --- Generations ------------------------------------------------------------------------------ */
@@ -154,6 +153,7 @@ static void stop(struct tg_worker *w)
         stop_at_once(w);
         return;
     }
+    tg_post_stop(w->post);
     tg_server_stop(w->server, on_drained, w);
     if (w->limits.drain)
         tg_deadline_set(&w->drain, w->limits.drain);
@@ -193,13 +193,13 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
     w->sweep = event_new(w->base, -1, 0, free_unused, w);
     if (!w->sweep)
         return TG_ENOMEM;
+    w->post = tg_post_new(common->broker, w->base);
+    if (!w->post)
+        return TG_EIO;
     tg_deadlines_init(&w->deadlines, w->base);
     enum tg_status status = tg_deadline_init(&w->drain, &w->deadlines, stop_at_once, w);
     w->drain_made = true;
-    tg_limits_init(&w->limits);
-    struct tg_upstream_options upstream = {.base = w->base, .limits = &w->limits};
-    w->upstream = tg_upstream_new(&upstream);
-    return w->upstream ? status : TG_ENOMEM;
+    return status;
 }
 
 enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
@@ -246,7 +246,7 @@ void tg_worker_close(struct tg_worker *w)
     }
     tg_generation_free(w->current);
     tg_generation_free(w->next);
-    tg_upstream_free(w->upstream);
+    tg_post_free(w->post);
     tg_gather_fini(&w->gather);
     if (w->drain_made) {
         tg_deadline_fini(&w->drain);

@@ -11,6 +11,7 @@
 #include "http/server.h"
 #include "io/deadline.h"
 #include "lua/script.h"
+#include "topic/post.h"
 
 /* One loading of the script, in one worker. */
 struct tg_generation {
@@ -31,6 +32,7 @@ struct tg_common {
     struct tg_stores *stores;
     struct tg_stores *own; /* not the scripts' */
     struct tg_store *addresses;
+    struct tg_broker *broker; /* of the topics */
 };
 
 struct tg_worker {
@@ -48,8 +50,8 @@ struct tg_worker {
     struct tg_limits limits; /* the current script's */
     struct tg_gather gather;
     struct tg_engine engine;
-    struct tg_upstream *upstream;
     struct tg_server *server;
+    struct tg_post *post; /* where it hears of what was published */
 
     struct tg_generation *current;
     struct tg_generation *retired; /* whose exchanges go on */

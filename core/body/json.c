@@ -114,8 +114,7 @@ static size_t escape(char *out, const char *s, size_t len, size_t *taken)
     return 6;
 }
 
-/* Prints what fits into size bytes of what *s begins with, and takes it off *s. */
-static size_t escape_some(char *out, size_t size, const char **s, size_t *len)
+size_t tg_json_escape(char *out, size_t size, const char **s, size_t *len)
 {
     size_t used = 0;
     while (*len && size - used >= ESCAPE_MAX) {
@@ -141,7 +140,7 @@ static enum tg_status print_long(struct tg_writer *w, const char *s, size_t len)
         char *out = tg_writer_room(w, size);
         if (!out)
             return w->failed;
-        tg_writer_advance(w, escape_some(out, size, &s, &len));
+        tg_writer_advance(w, tg_json_escape(out, size, &s, &len));
     }
     return tg_writer_write(w, "\"", 1);
 }

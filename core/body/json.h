@@ -27,6 +27,10 @@ static inline enum tg_status tg_json_raw(struct tg_writer *w, const char *bytes,
     return tg_writer_write(w, bytes, len);
 }
 
+/* The inside of a string: prints what of *s fits into size bytes (8 or more), takes it off *s, and
+ * returns the length of what was printed. */
+size_t tg_json_escape(char *out, size_t size, const char **s, size_t *len);
+
 enum { TG_NUMBER_MAX = 32 };
 /* The same texts into out (room for TG_NUMBER_MAX, no NUL); return their length, 0 for NaN and
  * infinities. */

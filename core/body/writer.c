@@ -221,6 +221,21 @@ enum tg_status tg_writer_write_lent(struct tg_writer *w, const void *data, size_
     return sent(w, w->o.ops->send_lent(w->o.sink, data, len, 0, release, arg), len);
 }
 
+enum tg_status tg_writer_pass(struct tg_writer *w, const void *data, size_t len,
+                              tg_release_fn release, void *arg)
+{
+    enum tg_status status = make_way(w, len);
+    if (status < 0) {
+        release(data, len, arg);
+        return status;
+    }
+    w->bytes += len;
+    status = w->o.ops->send_lent(w->o.sink, data, len, 0, release, arg);
+    if (status < 0)
+        return fail(w, status);
+    return w->o.ops->pending(w->o.sink) ? TG_AGAIN : TG_OK;
+}
+
 enum tg_status tg_writer_send_file(struct tg_writer *w, int fd, off_t offset, uint64_t len,
                                    void (*on_sent)(void *arg, enum tg_status status), void *arg)
 {
@@ -279,11 +294,21 @@ static void drained(void *arg)
     fn(w->drain_arg); /* last: it may end the exchange, and w with it */
 }
 
-void tg_writer_on_drain(struct tg_writer *w, void (*fn)(void *arg), void *arg)
+static void on_drain(struct tg_writer *w, size_t low_water, void (*fn)(void *arg), void *arg)
 {
     w->drain_fn = fn;
     w->drain_arg = arg;
-    w->o.ops->on_drain(w->o.sink, w->o.low_water, fn ? drained : NULL, w);
+    w->o.ops->on_drain(w->o.sink, low_water, fn ? drained : NULL, w);
+}
+
+void tg_writer_on_drain(struct tg_writer *w, void (*fn)(void *arg), void *arg)
+{
+    on_drain(w, w->o.low_water, fn, arg);
+}
+
+void tg_writer_on_empty(struct tg_writer *w, void (*fn)(void *arg), void *arg)
+{
+    on_drain(w, 0, fn, arg);
 }
 
 /* --- Its life --------------------------------------------------------------------------------- */

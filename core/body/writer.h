@@ -105,6 +105,11 @@ static inline enum tg_status tg_writer_write(struct tg_writer *w, const void *da
 enum tg_status tg_writer_write_lent(struct tg_writer *w, const void *data, size_t len,
                                     tg_release_fn release, void *arg);
 
+/* Sends the bytes at once, after what is gathered: for what goes to many in the same words.  Lent, as
+ * above.  TG_AGAIN: some of it waits for the client; tg_writer_on_empty() tells when it does not. */
+enum tg_status tg_writer_pass(struct tg_writer *w, const void *data, size_t len,
+                              tg_release_fn release, void *arg);
+
 /* Sends what is gathered, and the head if that has not gone.  TG_AGAIN as above. */
 enum tg_status tg_writer_flush(struct tg_writer *w);
 
@@ -123,6 +128,9 @@ enum tg_status tg_writer_end_bodyless(struct tg_writer *w);
 /* One call of fn(arg), from the loop, when writing may go on; clears must_wait before it.  fn NULL
  * takes the wish back. */
 void tg_writer_on_drain(struct tg_writer *w, void (*fn)(void *arg), void *arg);
+
+/* The same when nothing that was sent waits for the client any more. */
+void tg_writer_on_empty(struct tg_writer *w, void (*fn)(void *arg), void *arg);
 
 /* What tg_writer_room() does when the gathered bytes leave too little room. */
 char *tg_writer_make_room(struct tg_writer *w, size_t n);

@@ -85,6 +85,20 @@ static void log_access(const struct tg_exchange *x, const char *method, size_t m
            x->writer.bytes, ms, tg_ending_name(ending));
 }
 
+static void stop_source(struct tg_exchange *x)
+{
+    struct tg_source *source = x->source;
+    x->source = NULL;
+    if (source)
+        source->stop(source);
+}
+
+static void leave_script(struct tg_script *script)
+{
+    if (!--script->users && script->on_unused)
+        script->on_unused(script->on_unused_arg);
+}
+
 /* conn is still there: it outlives the calls of its events, and tg_conn_abort() comes last. */
 static void end(struct tg_exchange *x, enum tg_ending ending)
 {
@@ -92,6 +106,7 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
     struct tg_slice method = tg_conn_span(x->conn, head->method);
     struct tg_script *script = x->script;
     log_access(x, method.p, method.len, tg_conn_span(x->conn, head->target), ending);
+    stop_source(x);
     script->ops->close(x, ending);
     tg_writer_fini(&x->writer);
     clear_error(&x->error);
@@ -101,8 +116,7 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
     tg_free(x->params);
     tg_free(x->allow);
     tg_free(x);
-    if (!--script->users && script->on_unused)
-        script->on_unused(script->on_unused_arg);
+    leave_script(script);
 }
 
 static void abort_exchange(struct tg_exchange *x, enum tg_ending ending)
@@ -154,6 +168,82 @@ static enum tg_step produce_plain(struct tg_exchange *x)
         return TG_STEP_DONE;
     tg_exchange_fail(x, 500, tg_status_text(status), NULL);
     return TG_STEP_FAILED;
+}
+
+static void on_source_done(void *arg, enum tg_status status)
+{
+    struct tg_exchange *x = arg;
+    x->source = NULL;
+    if (status == TG_OK)
+        status = tg_writer_end(&x->writer);
+    if (status < 0 && status != TG_ECLOSED)
+        tg_exchange_fail(x, 500, tg_status_text(status), NULL);
+    tg_exchange_go_on(x, status < 0 ? TG_STEP_FAILED : TG_STEP_DONE);
+}
+
+/* --- Without a script ------------------------------------------------------------------------- */
+
+static enum tg_step produce_nothing(struct tg_exchange *x)
+{
+    (void)x;
+    return TG_STEP_DONE;
+}
+
+static void do_nothing(struct tg_exchange *x)
+{
+    (void)x;
+}
+
+static void close_nothing(struct tg_exchange *x, enum tg_ending ending)
+{
+    (void)x;
+    (void)ending;
+}
+
+static bool release_nothing(struct tg_exchange *x)
+{
+    (void)x;
+    return false;
+}
+
+static const struct tg_script_ops no_script_ops = {
+    .produce = produce_nothing,
+    .entered = produce_nothing,
+    .drop_response = do_nothing,
+    .cancel = do_nothing,
+    .close = close_nothing,
+    .release = release_nothing,
+};
+
+/* A stream that may last for days must not keep a script alive that was long replaced, nor what only
+ * the chain needed. */
+static void forget_script(struct tg_exchange *x)
+{
+    struct tg_script *script = x->script;
+    x->script = &x->engine->none;
+    x->script->ops = &no_script_ops;
+    x->script->users++;
+    x->chain = NULL;
+    x->queue = NULL;
+    x->count = 0;
+    x->entered = 0;
+    x->back = 0;
+    tg_free(x->own_queue);
+    tg_free(x->params);
+    x->own_queue = NULL;
+    x->params = NULL;
+    x->param_count = 0;
+    clear_error(&x->error);
+    leave_script(script);
+}
+
+void tg_exchange_drive(struct tg_exchange *x, struct tg_source *source)
+{
+    source->done = on_source_done;
+    source->arg = x;
+    x->source = source;
+    if (x->writer.committed && x->script->ops->release(x))
+        forget_script(x);
 }
 
 /* --- The chain: what comes next --------------------------------------------------------------- */
@@ -269,6 +359,7 @@ static void turn_to_errors(struct tg_exchange *x)
         x->back++;
         break;
     case TG_PHASE_BODY: /* back is where the last handler of a body's failure stood, or the end */
+        stop_source(x);
         tg_writer_fini(&x->writer);
         begin_writer(x);
         tg_buf_clear(&x->fields);
@@ -374,9 +465,9 @@ static void on_late(void *arg)
     struct tg_exchange *x = arg;
     if (!x->waiting || x->phase == TG_PHASE_SENT)
         return;
-    int status = x->upstreams ? 504 : 503;
+    stop_source(x);
     x->script->ops->cancel(x);
-    tg_exchange_fail(x, status, "no response within limits.response_timeout", NULL);
+    tg_exchange_fail(x, 503, "no response within limits.response_timeout", NULL);
     tg_exchange_go_on(x, TG_STEP_FAILED);
 }
 
@@ -563,6 +654,21 @@ const char *tg_exchange_route(const struct tg_exchange *x)
 bool tg_exchange_is_head(const struct tg_exchange *x)
 {
     return tg_slice_equal(tg_conn_span(x->conn, tg_conn_head(x->conn)->method), TG_SLICE("HEAD"));
+}
+
+bool tg_exchange_has_field(const struct tg_exchange *x, struct tg_slice name)
+{
+    struct tg_slice rest = tg_buf_slice(&x->fields);
+    while (rest.len > name.len) {
+        const char *end = memchr(rest.p, '\n', rest.len);
+        if (rest.p[name.len] == ':' &&
+            tg_slice_equal_nocase((struct tg_slice){rest.p, name.len}, name))
+            return true;
+        size_t line = end ? (size_t)(end - rest.p) + 1 : rest.len;
+        rest.p += line;
+        rest.len -= line;
+    }
+    return false;
 }
 
 enum tg_status tg_exchange_add_field(struct tg_exchange *x, struct tg_slice name,

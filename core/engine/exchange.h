@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "body/source.h"
 #include "body/writer.h"
 #include "engine/interceptor.h"
 #include "engine/router.h"
@@ -45,6 +46,9 @@ struct tg_script_ops {
     void (*cancel)(struct tg_exchange *x);
     /* The exchange is over: calls who wanted to know, and lets go of x. */
     void (*close)(struct tg_exchange *x, enum tg_ending ending);
+    /* The rest of the body needs no script: true when nothing else of the exchange does, and the
+     * script has let go of x. */
+    bool (*release)(struct tg_exchange *x);
 };
 
 /* A route's interceptors, its handler last. */
@@ -72,6 +76,7 @@ struct tg_engine {
     const struct tg_log *log;
     struct tg_gather *gather;
     struct tg_script *script; /* for the requests that come from now on */
+    struct tg_script none;    /* of exchanges that have no script any more */
     bool access_log;
     bool dev;              /* unhandled errors are shown to the client */
     uint64_t exchanges;    /* begun so far; ids are made of it */
@@ -123,13 +128,12 @@ struct tg_exchange {
     size_t back;    /* leave and error: how many are still to come */
     enum tg_phase phase;
     bool terminated;
-    bool watched;       /* script->ops->entered wants to be called */
-    bool tried;         /* it was, since the last enter */
-    bool waiting;       /* a step is out */
-    bool produced;      /* the body, or a part of it */
-    bool body_failed;   /* the leaves are over: no leave runs again */
-    unsigned upstreams; /* requests to other servers whose answers are awaited */
-    bool gave_up;       /* the answer is the engine's own 500 */
+    bool watched;     /* script->ops->entered wants to be called */
+    bool tried;       /* it was, since the last enter */
+    bool waiting;     /* a step is out */
+    bool produced;    /* the body, or a part of it */
+    bool body_failed; /* the leaves are over: no leave runs again */
+    bool gave_up;     /* the answer is the engine's own 500 */
     struct tg_error error;
 
     enum tg_responded responded;
@@ -138,6 +142,7 @@ struct tg_exchange {
     struct tg_buf fields; /* behind head.fields */
     struct tg_buf plain;  /* the body of a TG_RESPONDED_PLAIN */
     struct tg_writer writer;
+    struct tg_source *source; /* what goes on with the body; NULL: the script, or nothing */
 };
 
 /* A request is in: takes conn, finds the route, and runs the chain as far as it goes. */
@@ -145,6 +150,10 @@ void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn);
 
 /* A step that had said TG_STEP_WAIT has ended.  From the loop; x may be gone after it. */
 void tg_exchange_go_on(struct tg_exchange *x, enum tg_step step);
+
+/* Goes on with the body by source, which is taken, and without a script where that may be; the writer
+ * is ended when source is done.  For ops->produce, which returns TG_STEP_WAIT after it. */
+void tg_exchange_drive(struct tg_exchange *x, struct tg_source *source);
 
 /* Records what went wrong in the stage that is running.  The texts are copied. */
 void tg_exchange_fail(struct tg_exchange *x, int status, const char *message,
@@ -167,6 +176,9 @@ const char *tg_exchange_route(const struct tg_exchange *x);
 
 /* Whether the request's method is HEAD. */
 bool tg_exchange_is_head(const struct tg_exchange *x);
+
+/* Whether the response's head has a field of this name. */
+bool tg_exchange_has_field(const struct tg_exchange *x, struct tg_slice name);
 
 /* Adds a field line to the response's head.  TG_EINVAL: name is no token, or value holds a control
  * character (CR, LF and NUL among them); nothing is added then. */

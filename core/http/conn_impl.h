@@ -114,8 +114,15 @@ void tg_conn_update_reading(struct tg_conn *conn);
 
 /* Takes all bytes: to the socket what it takes at once, to the output buffer the rest. */
 enum tg_status tg_conn_write(struct tg_conn *conn, const struct iovec *runs, int n);
-enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *before,
-                                  struct iovec lent, tg_release_fn release, void *arg);
+
+/* The same for runs of which one is lent: that one is kept, not copied, where it is worth that. */
+struct tg_lent {
+    int run;               /* which it is */
+    tg_release_fn release; /* NULL after the call when it comes later */
+    void *arg;
+};
+enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *runs, int n,
+                                  struct tg_lent *lent);
 
 /* conn_body.c */
 void tg_conn_body_begin(struct tg_conn *conn);

@@ -13,7 +13,12 @@
 #include "http/reason.h"
 #include "util/mem.h"
 
-enum { RUNS_MAX = 6, HEAD_EXTRA = 160 }; /* HEAD_EXTRA: status line, Date, framing fields */
+enum {
+    RUNS_MAX = 6,
+    HEAD_EXTRA = 160, /* status line, Date, framing fields */
+    LEND_FROM = 1024, /* bytes */
+    LINE_MAX_LEN = 2 * sizeof(size_t) + 2,
+};
 
 /* --- Bytes ------------------------------------------------------------------------------------ */
 
@@ -86,26 +91,37 @@ enum tg_status tg_conn_write(struct tg_conn *conn, const struct iovec *runs, int
     return put_aside(conn, rest, n);
 }
 
-enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *before,
-                                  struct iovec lent, tg_release_fn release, void *arg)
+/* What is left of a lent run: a reference costs more than the copy of a short one. */
+static enum tg_status put_lent_aside(struct tg_conn *conn, struct iovec rest, struct tg_lent *lent)
 {
-    struct iovec runs[2] = {*before, lent};
-    const void *data = lent.iov_base;
-    ssize_t sent = conn->broken ? -1 : write_now(conn, runs, 2);
-    enum tg_status status = sent < 0 ? fail(conn) : TG_OK;
+    if (rest.iov_len < LEND_FROM)
+        return put_aside(conn, &rest, 1);
+    write_later(conn);
+    if (evbuffer_add_reference(tg_conn_output(conn), rest.iov_base, rest.iov_len, lent->release,
+                               lent->arg) != 0)
+        return fail(conn);
+    lent->release = NULL;
+    return TG_OK;
+}
 
-    if (status == TG_OK)
-        skip(runs, 2, (size_t)sent);
-    if (status == TG_OK && runs[0].iov_len)
-        status = put_aside(conn, runs, 1);
-    if (status == TG_OK && runs[1].iov_len) {
-        write_later(conn);
-        if (evbuffer_add_reference(tg_conn_output(conn), runs[1].iov_base, runs[1].iov_len, release,
-                                   arg) == 0)
-            return TG_OK;
-        status = fail(conn);
+enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *runs, int n,
+                                  struct tg_lent *lent)
+{
+    struct iovec rest[RUNS_MAX];
+    const struct iovec whole = runs[lent->run];
+    ssize_t sent = conn->broken ? -1 : write_now(conn, runs, n);
+    enum tg_status status = sent < 0 ? fail(conn) : TG_OK;
+    if (status == TG_OK && (size_t)sent < total(runs, n)) {
+        memcpy(rest, runs, (size_t)n * sizeof *rest);
+        skip(rest, n, (size_t)sent);
+        status = put_aside(conn, rest, lent->run);
+        if (status == TG_OK && rest[lent->run].iov_len)
+            status = put_lent_aside(conn, rest[lent->run], lent);
+        if (status == TG_OK)
+            status = put_aside(conn, rest + lent->run + 1, n - lent->run - 1);
     }
-    release(data, lent.iov_len, arg);
+    if (lent->release)
+        lent->release(whole.iov_base, whole.iov_len, lent->arg);
     return status;
 }
 
@@ -201,15 +217,29 @@ void tg_reply_reset(struct tg_conn *conn)
 
 /* --- The sink --------------------------------------------------------------------------------- */
 
+/* The line that begins a chunk (RFC 9112, 7.1), at the end of the room for it. */
+static struct iovec chunk_line(char line[LINE_MAX_LEN], size_t len)
+{
+    char *at = line + LINE_MAX_LEN;
+    *--at = '\n';
+    *--at = '\r';
+    do {
+        *--at = "0123456789abcdef"[len % 16];
+        len /= 16;
+    } while (len);
+    return (struct iovec){at, (size_t)(line + LINE_MAX_LEN - at)};
+}
+
 /* The head, if it is still to go, and what a chunk of len bytes begins with. */
-static int runs_before(struct tg_conn *conn, size_t len, char line[24], struct iovec *runs)
+static int runs_before(struct tg_conn *conn, size_t len, char line[LINE_MAX_LEN],
+                       struct iovec *runs)
 {
     struct tg_reply *reply = &conn->reply;
     int n = 0;
     if (reply->head)
         runs[n++] = (struct iovec){reply->head, reply->head_len};
     if (len && reply->framing == TG_REPLY_CHUNKED)
-        runs[n++] = (struct iovec){line, (size_t)snprintf(line, 24, "%zx\r\n", len)};
+        runs[n++] = chunk_line(line, len);
     return n;
 }
 
@@ -237,7 +267,7 @@ static enum tg_status send_runs(void *sink, const struct iovec *data, int n, uns
     struct tg_conn *conn = sink;
     struct tg_reply *reply = &conn->reply;
     struct iovec runs[RUNS_MAX];
-    char line[24];
+    char line[LINE_MAX_LEN];
     size_t len = total(data, n);
     size_t framed = reply->framing == TG_REPLY_BODYLESS ? 0 : len;
 
@@ -260,33 +290,25 @@ static enum tg_status send_lent(void *sink, const void *data, size_t len, unsign
 {
     struct tg_conn *conn = sink;
     struct tg_reply *reply = &conn->reply;
-    struct iovec before[2];
-    char line[24];
+    struct iovec runs[RUNS_MAX];
+    char line[LINE_MAX_LEN];
 
     if (!len || reply->framing == TG_REPLY_BODYLESS) {
         enum tg_status status = send_runs(sink, NULL, 0, flags);
         release(data, len, arg);
         return status;
     }
-    int count = runs_before(conn, len, line, before);
-    struct iovec first = {NULL, 0};
-    struct iovec lent = {(void *)(uintptr_t)data, len};
-    enum tg_status status = TG_OK;
-    if (count == 2) /* a chunked reply's first chunk: its head goes by itself */
-        status = tg_conn_write(conn, before, 1);
-    if (count)
-        first = before[count - 1];
-    reply->bytes += len;
-    if (status < 0)
-        release(data, len, arg);
-    else
-        status = tg_conn_write_lent(conn, &first, lent, release, arg);
-    head_is_sent(conn);
+    struct tg_lent lent = {.run = runs_before(conn, len, line, runs), release, arg};
+    int count = lent.run;
+    runs[count++] = (struct iovec){(void *)(uintptr_t)data, len};
     struct iovec after = run_after(conn, len, flags);
-    if (status == TG_OK && after.iov_len)
-        status = tg_conn_write(conn, &after, 1);
+    if (after.iov_len)
+        runs[count++] = after;
+    reply->bytes += len;
     if (flags & TG_SEND_LAST)
         reply->last = true;
+    enum tg_status status = tg_conn_write_lent(conn, runs, count, &lent);
+    head_is_sent(conn);
     return status;
 }
 

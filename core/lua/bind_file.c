@@ -130,7 +130,7 @@ static int file_to_string(lua_State *L)
 
 void tg_file_open(lua_State *L)
 {
-    static const struct tg_body_kind kind = {describe, write_file, drop};
+    static const struct tg_body_kind kind = {.describe = describe, .write = write_file, .drop = drop};
     luaL_newmetatable(L, TG_FILE_TYPE);
     tg_body_kind_set(L, &kind);
     lua_pushcfunction(L, file_to_string);

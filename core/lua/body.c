@@ -7,7 +7,6 @@
 
 #include <lauxlib.h>
 
-#include "lua/bind_fetch.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
 #include "lua/body_kind.h"
@@ -158,6 +157,7 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
 static void prepare_format(struct tg_call *call, const struct tg_response_info *info)
 {
     struct tg_slice type = {info->content_type, info->content_type_len};
+    call->out.choice = 0;
     call->out.format = info->content_type ? tg_format_find(type) : NULL;
     if (!call->out.format)
         call->out.format = tg_format_find(TG_SLICE("application/json")); /* for out:print() */
@@ -171,7 +171,6 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index)
     tg_response_take(L, x, index, &info);
     lua_getfield(L, index, "body");
     int body = lua_gettop(L);
-    tg_fetch_response_unwrap(L, body);
     enum body_kind kind = kind_of(L, body);
     prepare_format(call, &info);
     describe(L, call, body, kind, &info);
@@ -271,6 +270,55 @@ static int write_object(lua_State *L)
     return 0;
 }
 
+/* --- Bodies that go on by themselves, where a coroutine has to wait for them ----------------------- */
+
+struct driven {
+    struct tg_source *source; /* NULL when it is done */
+    struct tg_task *task;
+    enum tg_status status;
+};
+
+static void on_driven(void *arg, enum tg_status status)
+{
+    struct driven *driven = arg;
+    driven->source = NULL;
+    driven->status = status;
+    tg_task_wake(driven->task);
+}
+
+static void stop_driven(void *arg)
+{
+    struct driven *driven = arg;
+    if (driven->source)
+        driven->source->stop(driven->source);
+    driven->source = NULL;
+}
+
+static int driven_over(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    const struct driven *driven = lua_touserdata(L, 3);
+    tg_out_check(L, driven->status);
+    return 0;
+}
+
+static int wait_for_driven(lua_State *L)
+{
+    struct tg_out *out = out_at(L);
+    struct driven *driven = lua_newuserdatauv(L, sizeof *driven, 0);
+    *driven = (struct driven){.task = tg_task_check(L)};
+    driven->source = tg_body_kind_of(L, 2)->start(L, out, 2);
+    driven->source->done = on_driven;
+    driven->source->arg = driven;
+    enum tg_status status = tg_writer_flush(out->writer);
+    if (status < 0)
+        stop_driven(driven);
+    tg_out_check(L, status);
+    struct tg_task_wait wait = {stop_driven, driven};
+    return tg_task_wait(L, &wait, driven_over);
+}
+
 /* --- Whole bodies ----------------------------------------------------------------------------- */
 
 /* Pushes the function that writes the body at index, or nothing when there is nothing to write. */
@@ -281,7 +329,11 @@ static bool push_way(lua_State *L, int index, enum body_kind kind)
         [BODY_FUNCTION] = call_function, [BODY_OBJECT] = write_object,
         [BODY_UNKNOWN] = NULL,
     };
-    lua_CFunction way = kind == BODY_KIND ? tg_body_kind_of(L, index)->write : ways[kind];
+    lua_CFunction way = ways[kind];
+    if (kind == BODY_KIND) {
+        const struct tg_body_kind *type = tg_body_kind_of(L, index);
+        way = type->start ? wait_for_driven : type->write;
+    }
     if (!way)
         return false;
     lua_pushcfunction(L, way);
@@ -304,6 +356,14 @@ static bool sends_no_body(const struct tg_exchange *x)
     return tg_exchange_is_head(x) || x->head.status == 204 || x->head.status == 304;
 }
 
+/* The body at index goes on by itself: the coroutine is free. */
+static int start_driven(lua_State *L, struct tg_call *call, int index)
+{
+    call->source = tg_body_kind_of(L, index)->start(L, &call->out, index);
+    tg_out_check(L, tg_writer_flush(call->out.writer));
+    return 0;
+}
+
 int tg_body_produce(lua_State *L)
 {
     struct tg_call *call = lua_touserdata(L, 1);
@@ -317,6 +377,8 @@ int tg_body_produce(lua_State *L)
         tg_out_check(L, tg_writer_end_bodyless(&x->writer));
         return 0;
     }
+    if (kind == BODY_KIND && tg_body_kind_of(L, 3)->start)
+        return start_driven(L, call, 3);
     if (kind == BODY_STRING && lua_rawlen(L, 3) < LEND_FROM) { /* most bodies, without a frame */
         size_t len;
         const char *data = lua_tolstring(L, 3, &len);
@@ -399,7 +461,6 @@ int tg_body_write_response_body(lua_State *L)
     struct tg_call *call = live(L);
     struct tg_exchange *x = call->exchange;
     lua_settop(L, 2);
-    tg_fetch_response_unwrap(L, 2);
     enum body_kind kind = kind_of(L, 2);
     if (kind == BODY_UNKNOWN)
         return luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, 2));

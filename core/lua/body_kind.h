@@ -6,6 +6,7 @@
 
 #include <lua.h>
 
+#include "body/source.h"
 #include "body/writer.h"
 
 struct tg_call;
@@ -20,6 +21,7 @@ struct tg_out {
     struct tg_call *call;     /* the exchange that it is produced for */
     struct tg_writer *writer; /* NULL once nothing can be written any more */
     const struct tg_format *format;
+    int choice; /* what describe has decided, for start and write; 0 where it was not called */
 
     /* While a file is sent. */
     struct tg_task *task;
@@ -50,6 +52,11 @@ struct tg_body_kind {
 
     /* It will not be written: HEAD, 204, 304.  May be NULL. */
     void (*drop)(lua_State *L, struct tg_out *out, int index);
+
+    /* In the place of write, for a body that goes on by itself, from callbacks of the loop, with no
+     * coroutine: begins it.  The writer is flushed by the caller, and ended when the source is done.  May
+     * raise, and must not wait. */
+    struct tg_source *(*start)(lua_State *L, struct tg_out *out, int index);
 };
 
 /* Makes bodies of the userdata whose metatable is on top.  kind is borrowed for good. */

@@ -4,11 +4,11 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-#include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
 #include "lua/bind_time.h"
+#include "lua/bind_topic.h"
 #include "lua/failure.h"
 
 static int open_core(lua_State *L)
@@ -17,7 +17,7 @@ static int open_core(lua_State *L)
     tg_time_open(L);
     tg_sequence_open(L);
     tg_shared_open(L);
-    tg_fetch_open(L);
+    tg_topics_open(L);
     lua_pushcfunction(L, tg_file_new);
     lua_setfield(L, -2, "file");
     tg_failure_push_closed(L);

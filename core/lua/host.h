@@ -4,11 +4,13 @@
 
 #include <stdint.h>
 
+struct tg_post;
 struct tg_stores;
 
 /* Borrowed: all of it outlives the state. */
 struct tg_lua_host {
     struct tg_stores *stores; /* behind tg.shared */
+    struct tg_post *post;     /* the worker's, behind tg.topic */
     unsigned worker;          /* its number, from 1 on */
     uint64_t generation;
 };

@@ -74,31 +74,50 @@ struct wish {
     int quality;
 };
 
-static void read_accept(struct tg_slice accept, struct wish wishes[OFFERED])
+static void read_accept(struct tg_slice accept, const struct tg_slice *types, struct wish *wishes,
+                        size_t count)
 {
     while (accept.len) {
         struct tg_slice parameters = take(&accept, ',');
         struct tg_slice range = take(&parameters, ';');
         int q = quality(parameters);
-        for (size_t i = 0; i < OFFERED; i++) {
-            int close = closeness(range, offered[i]);
+        for (size_t i = 0; i < count; i++) {
+            int close = closeness(range, types[i]);
             if (close > wishes[i].closeness)
                 wishes[i] = (struct wish){close, q};
         }
     }
 }
 
+static void read_wishes(const struct tg_conn *conn, const struct tg_slice *types,
+                        struct wish *wishes, size_t count)
+{
+    const struct tg_field *fields = tg_conn_fields(conn);
+    size_t field_count = tg_conn_head(conn)->field_count;
+    for (size_t i = 0; i < field_count; i++)
+        if (tg_slice_equal_nocase(tg_conn_field_name(conn, &fields[i]), TG_SLICE("accept")))
+            read_accept(tg_conn_field_value(conn, &fields[i]), types, wishes, count);
+}
+
+size_t tg_negotiate(const struct tg_conn *conn, const struct tg_slice *types, size_t count)
+{
+    size_t best = 0;
+    struct wish wishes[OFFERED] = {{0, 0}};
+    if (count > OFFERED)
+        count = OFFERED;
+    read_wishes(conn, types, wishes, count);
+    for (size_t i = 0; i < count; i++)
+        if (wishes[i].quality > wishes[best].quality)
+            best = i;
+    return best;
+}
+
 const struct tg_format *tg_negotiate_format(const struct tg_conn *conn)
 {
     struct wish wishes[OFFERED] = {{0, 0}};
-    const struct tg_field *fields = tg_conn_fields(conn);
-    size_t count = tg_conn_head(conn)->field_count;
     const struct tg_format *best = tg_format_find(offered[0]);
     int best_quality = 0;
-
-    for (size_t i = 0; i < count; i++)
-        if (tg_slice_equal_nocase(tg_conn_field_name(conn, &fields[i]), TG_SLICE("accept")))
-            read_accept(tg_conn_field_value(conn, &fields[i]), wishes);
+    read_wishes(conn, offered, wishes, OFFERED);
     for (size_t i = 0; i < OFFERED; i++) {
         const struct tg_format *format = tg_format_find(offered[i]);
         if (format && wishes[i].quality > best_quality) {

@@ -9,20 +9,15 @@
 #include "lua/failure.h"
 
 /* The userdata holds nothing; its user value is the request. */
-struct tg_call *tg_request_body_call(lua_State *L, int index)
+static struct tg_call *check(lua_State *L)
 {
-    luaL_checkudata(L, index, TG_REQUEST_BODY_TYPE);
-    lua_getiuservalue(L, index, 1);
+    luaL_checkudata(L, 1, TG_REQUEST_BODY_TYPE);
+    lua_getiuservalue(L, 1, 1);
     struct tg_call *call = lua_touserdata(L, -1);
     lua_pop(L, 1);
     if (!call->exchange)
         luaL_error(L, "the exchange is over");
     return call;
-}
-
-static struct tg_call *check(lua_State *L)
-{
-    return tg_request_body_call(L, 1);
 }
 
 static void on_body(void *arg)
@@ -193,7 +188,7 @@ void tg_request_body_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"read", tg_request_body_read}, {"chunks", l_chunks}, {"all", l_all}, {NULL, NULL}};
-    static const struct tg_body_kind kind = {NULL, echo, NULL};
+    static const struct tg_body_kind kind = {.write = echo};
     luaL_newmetatable(L, TG_REQUEST_BODY_TYPE);
     tg_body_kind_set(L, &kind);
     luaL_newlib(L, methods);

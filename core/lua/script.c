@@ -14,7 +14,6 @@
 #include "lua/call.h"
 #include "lua/core.h"
 #include "lua/failure.h"
-#include "lua/fetch_body.h"
 #include "lua/interceptor.h"
 #include "util/clock.h"
 #include "util/mem.h"
@@ -92,15 +91,10 @@ static void on_cancel(struct tg_exchange *x)
     tg_file_drop(&call->out);
 }
 
-static void on_end(struct tg_exchange *x, enum tg_ending ending)
+/* Not from inside Lua. */
+static void let_go(struct tg_exchange *x, struct tg_call *call)
 {
-    struct tg_call *call = x->script_data;
     struct tg_lua *lua = x->script->arg;
-    if (!call)
-        return;
-    on_cancel(x);
-    tg_fetch_bodies_close(call->fetches);
-    run_on_close(lua, call, ending);
     tg_task_free(call->task);
     tg_lua_interceptors_free(lua, call->enqueued);
     call->task = NULL;
@@ -109,6 +103,28 @@ static void on_end(struct tg_exchange *x, enum tg_ending ending)
     call->out.writer = NULL;
     x->script_data = NULL;
     luaL_unref(tg_lua_main(lua), LUA_REGISTRYINDEX, call->ref); /* last: call may be gone */
+}
+
+static void on_end(struct tg_exchange *x, enum tg_ending ending)
+{
+    struct tg_call *call = x->script_data;
+    if (!call)
+        return;
+    on_cancel(x);
+    run_on_close(x->script->arg, call, ending);
+    let_go(x, call);
+}
+
+static bool on_release(struct tg_exchange *x)
+{
+    struct tg_call *call = x->script_data;
+    call->closing = 0;
+    if (tg_lua_enter(x->script->arg, count_on_close, call) != TG_LUA_DONE || call->closing) {
+        tg_task_rest(call->task);
+        return false;
+    }
+    let_go(x, call);
+    return true;
 }
 
 static int drop_response(lua_State *L)
@@ -170,7 +186,18 @@ static enum tg_step on_entered(struct tg_exchange *x)
 static enum tg_step on_produce(struct tg_exchange *x)
 {
     struct tg_call *call = x->script_data;
-    return tg_failure_step(call, tg_task_start(call->task, tg_body_produce, call));
+    call->source = NULL;
+    enum tg_lua_result result = tg_task_start(call->task, tg_body_produce, call);
+    struct tg_source *source = call->source;
+    call->source = NULL;
+    if (!source)
+        return tg_failure_step(call, result);
+    if (result != TG_LUA_DONE) {
+        source->stop(source);
+        return tg_failure_step(call, result);
+    }
+    tg_exchange_drive(x, source);
+    return TG_STEP_WAIT;
 }
 
 static const struct tg_script_ops script_ops = {
@@ -179,6 +206,7 @@ static const struct tg_script_ops script_ops = {
     .drop_response = on_drop_response,
     .cancel = on_cancel,
     .close = on_end,
+    .release = on_release,
 };
 
 /* --- Constraints ------------------------------------------------------------------------------ */
@@ -629,7 +657,6 @@ static enum tg_status load_all(struct tg_lua_script *script)
         .held = true,
         .host = &script->o.host,
         .log = script->o.log,
-        .upstream = script->o.upstream,
         .suspended = script->o.suspended,
         .arg = script->o.suspended_arg,
     };

@@ -57,6 +57,11 @@ void tg_lua_adopt(struct tg_lua *lua)
     tg_lua_tasks_adopt(&lua->tasks);
 }
 
+bool tg_lua_is_held(struct tg_lua *lua)
+{
+    return lua->tasks.held;
+}
+
 void tg_lua_set_memory_max(struct tg_lua *lua, size_t max)
 {
     lua->o.memory_max = max;
@@ -296,11 +301,6 @@ lua_State *tg_lua_main(struct tg_lua *lua)
 const struct tg_log *tg_lua_log(const struct tg_lua *lua)
 {
     return lua->o.log;
-}
-
-struct tg_upstream *tg_lua_upstream(const struct tg_lua *lua)
-{
-    return lua->o.upstream;
 }
 
 struct event_base *tg_lua_base(const struct tg_lua *lua)

@@ -290,6 +290,12 @@ void tg_task_free(struct tg_task *task)
     tg_free(task);
 }
 
+void tg_task_rest(struct tg_task *task)
+{
+    assert(task->state == IDLE);
+    give_coroutine_back(task);
+}
+
 bool tg_task_waiting(const struct tg_task *task)
 {
     return task->state == WAITING || task->state == READY;

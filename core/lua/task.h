@@ -35,6 +35,10 @@ enum tg_lua_result tg_task_start(struct tg_task *task, lua_CFunction fn, void *a
  * started again.  Does nothing when it does not wait. */
 void tg_task_cancel(struct tg_task *task);
 
+/* Gives its coroutine back until it is started again: one that will not be for a while.  Not while it
+ * runs or waits. */
+void tg_task_rest(struct tg_task *task);
+
 bool tg_task_waiting(const struct tg_task *task);
 void *tg_task_owner(const struct tg_task *task);
 struct tg_lua *tg_task_lua(const struct tg_task *task);

@@ -121,67 +121,6 @@ function Shared:stats() end
 ---@return tidegate.Shared
 function tg.shared(name, options) end
 
----@class tidegate.FetchOptions
----@field method? string GET, or POST where there is a body
----@field headers? table<string, string|number|(string|number)[]> none of the connection's
----@field body? string|tidegate.RequestBody
----@field timeout? number seconds from the end of the request to the response's head: 30; 0 for none
----@field connect_timeout? number seconds for the name, the connection and the handshake: 10
----@field idle_timeout? number seconds without a byte of a body that is waited for: 60
----@field unix? string the path of a socket to connect to, whatever host the URL names
----@field ca? string a file of certificates to trust instead of the system's
----@field insecure? boolean trust any certificate
----@field version? "1.0"|"1.1"|"2" 1.1; 2 needs TLS, and is held back only once 32 MiB wait
----@field redirects? integer how many to follow: 0
----@field decode? boolean|integer undo gzip and deflate, up to so many bytes (true: 1 GiB)
-
---- What went wrong with a fetch; it may be raised, and is answered by its status then.
----@class tidegate.FetchFailure
----@field message string
----@field status integer 504 for a timeout, 502 for most others
----@field kind "resolve"|"connect"|"tls"|"timeout"|"closed"|"protocol"|"limit"|"redirects"|"memory"
----@field sent boolean a server may have seen something of the request
-
---- A response of another server. A handler may return it, and interceptors change it, like any
---- other. Used as a body it stands for its body, with the media type and coding that the server
---- said. As a <close> variable it closes its body.
----@class tidegate.UpstreamResponse: tidegate.Response
----@field status integer
----@field headers table<string, string|string[]> in any case; a list where a name is repeated. The
---- fields of the connection and the body's framing are not there.
----@field length integer? what Content-Length said
----@field body tidegate.UpstreamBody
-
---- A request to another server, over a connection that is kept for the next. Returns when the
---- response's head is there. What goes wrong on the way is returned, mistakes in the arguments are
---- raised. The transfer ends with the exchange, at the latest.
----@async
----@param url string http or https, percent-encoded; sent as it is
----@param options? tidegate.FetchOptions
----@return tidegate.UpstreamResponse? response
----@return string? message
----@return tidegate.FetchFailure? failure
-function tg.fetch(url, options) end
-
---- The body of a response of another server, read at the pace of its reader. Where it breaks off,
---- reading raises with a status: a part is never taken for the whole.
----@class tidegate.UpstreamBody
-local UpstreamBody = {}
---- The next chunk, or nil at the end.
----@async
----@return string?
-function UpstreamBody:read() end
---- for chunk in response.body:chunks() do
----@return async fun(): string?
-function UpstreamBody:chunks() end
---- The whole of it, or an error with status 502 when it is larger.
----@async
----@param limit? integer bytes: limits.body_buffer
----@return string
-function UpstreamBody:all(limit) end
---- Ends the transfer. The connection is closed unless all of it has come.
-function UpstreamBody:close() end
-
 --- Marks for tables that print as JSON.
 tg.json = {}
 --- Prints as null.
@@ -194,6 +133,76 @@ function tg.json.array(list) end
 ---@param map table without a metatable
 ---@return table
 function tg.json.object(map) end
+
+--- A named stream of events, common to all workers and to all loadings of the script. As a body it
+--- is a stream of what is published from then on, or from behind the id that the client names as
+--- the last it has seen (Last-Event-ID, or `after` in the query): text/event-stream, or
+--- application/x-ndjson where the client would rather have that. It has no coroutine behind it.
+---@class tidegate.Topic
+---@field name string
+local Topic = {}
+
+--- overflow: what becomes of a subscriber that is behind by more than the history (or than 64
+--- events, where that is shorter). history_bytes: the newest event is there whatever its size.
+---@class tidegate.TopicOptions
+---@field history? integer events that can be asked for again (100)
+---@field history_bytes? integer of memory, about (1 MiB)
+---@field max_age? number seconds, of events in the history; 0: any (0)
+---@field linger? number seconds that the history stays when nobody has the topic (60)
+---@field heartbeat? number seconds of silence before a comment is sent; 0: none (15)
+---@field overflow? "drop_oldest"|"latest"|"close"|"block"
+
+--- What is published: data as text, or as what prints as JSON.
+---@class tidegate.TopicEvent
+---@field event? string its name; "message" to browsers when there is none
+---@field data? string|number|boolean|table
+---@field key? string for overflow = "latest"; the event's name when there is none
+
+--- What topic:events() gives.
+---@class tidegate.TopicNews
+---@field id string? nil for a gap
+---@field event string? "tidegate-gap" where events are missing
+---@field data string? text, or JSON
+---@field json boolean? whether data is JSON
+---@field key string?
+---@field missed integer? events in a gap, where that is known
+
+--- The topic of this name, made when it is first asked for. Options that are given hold from then
+--- on, for everybody.
+---@param name string
+---@param options? tidegate.TopicOptions
+---@return tidegate.Topic
+function tg.topic(name, options) end
+
+--- Sends an event to everybody. Returns its id; nil, "closed" when the topic was closed. With a
+--- topic of overflow = "block", `wait` makes it wait while a subscriber would miss an event: true
+--- for as long as it takes, or seconds, after which it returns nil, "timeout" and nothing was
+--- published.
+---@async
+---@param event string|tidegate.TopicEvent
+---@param options? { wait: boolean|number }
+---@return string? id
+---@return string? why
+function Topic:publish(event, options) end
+
+--- for event in topic:events() do: what is published from now on, or from behind the id `after`.
+--- The loop ends when the topic is closed.
+---@async
+---@param after? string
+---@return async fun(): tidegate.TopicNews?
+function Topic:events(after) end
+
+---@return integer
+function Topic:subscribers() end
+
+--- Ends the streams of its subscribers once they have everything. The name is free for another.
+function Topic:close() end
+
+--- For tg.poll: what follows the id `after` as JSON (with lines: a line for each event), and the
+--- id to go on after; nil and that id when nothing came.
+---@private
+---@async
+function Topic:_poll(after, seconds, lines) end
 
 --- What a script gets of a request. Fields are made when they are looked at; a script may set
 --- more.

@@ -1,0 +1,254 @@
+/* frame.c - formats events, and counts who holds them. */
+#include "topic/frame.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "body/json.h"
+#include "util/clock.h"
+#include "util/mem.h"
+
+/* --- Shared bytes ----------------------------------------------------------------------------- */
+
+struct tg_text *tg_text_new(size_t len)
+{
+    struct tg_text *text = tg_malloc(sizeof *text + len);
+    if (!text)
+        return NULL;
+    atomic_init(&text->refs, 1);
+    text->len = len;
+    return text;
+}
+
+struct tg_text *tg_text_ref(struct tg_text *text)
+{
+    atomic_fetch_add_explicit(&text->refs, 1, memory_order_relaxed);
+    return text;
+}
+
+void tg_text_unref(struct tg_text *text)
+{
+    if (text && atomic_fetch_sub_explicit(&text->refs, 1, memory_order_acq_rel) == 1)
+        tg_free(text);
+}
+
+void tg_text_release(const void *data, size_t len, void *text)
+{
+    (void)data;
+    (void)len;
+    tg_text_unref(text);
+}
+
+/* --- Ids -------------------------------------------------------------------------------------- */
+
+size_t tg_event_id_print(char out[TG_EVENT_ID_MAX], const char epoch[TG_EPOCH_LEN + 1],
+                         uint64_t number)
+{
+    return (size_t)snprintf(out, TG_EVENT_ID_MAX, "%s-%" PRIu64, epoch, number);
+}
+
+bool tg_event_id_parse(struct tg_slice id, const char epoch[TG_EPOCH_LEN + 1], uint64_t *number)
+{
+    uint64_t n = 0;
+    size_t at = TG_EPOCH_LEN + 1;
+    if (id.len <= at || id.len > at + 19 || memcmp(id.p, epoch, TG_EPOCH_LEN) != 0 ||
+        id.p[TG_EPOCH_LEN] != '-')
+        return false;
+    for (; at < id.len; at++) {
+        if (id.p[at] < '0' || id.p[at] > '9')
+            return false;
+        n = n * 10 + (uint64_t)(id.p[at] - '0');
+    }
+    *number = n;
+    return true;
+}
+
+/* --- Formatting: each function is run twice, to measure (at is NULL) and to write --------------- */
+
+struct pen {
+    char *at;
+    size_t len;
+};
+
+static void put(struct pen *pen, const char *bytes, size_t len)
+{
+    if (pen->at && len)
+        memcpy(pen->at + pen->len, bytes, len);
+    pen->len += len;
+}
+
+#define PUT(pen, literal) put((pen), (literal), sizeof(literal) - 1)
+
+static void put_slice(struct pen *pen, struct tg_slice slice)
+{
+    put(pen, slice.p, slice.len);
+}
+
+/* A field for each line of data; LF, CR LF and CR end one (WHATWG HTML, 9.2). */
+static void put_data(struct pen *pen, struct tg_slice data)
+{
+    const char *at = data.len ? data.p : "";
+    const char *end = at + data.len;
+    for (;;) {
+        const char *from = at;
+        while (at < end && *at != '\n' && *at != '\r')
+            at++;
+        PUT(pen, "data: ");
+        put(pen, from, (size_t)(at - from));
+        PUT(pen, "\n");
+        if (at == end)
+            return;
+        at += end - at > 1 && at[0] == '\r' && at[1] == '\n' ? 2 : 1;
+    }
+}
+
+static void put_stream(struct pen *pen, struct tg_slice id, struct tg_slice event,
+                       struct tg_slice data)
+{
+    if (event.len) {
+        PUT(pen, "event: ");
+        put_slice(pen, event);
+        PUT(pen, "\n");
+    }
+    if (id.len) {
+        PUT(pen, "id: ");
+        put_slice(pen, id);
+        PUT(pen, "\n");
+    }
+    put_data(pen, data);
+    PUT(pen, "\n");
+}
+
+static void put_string(struct pen *pen, struct tg_slice slice)
+{
+    char room[256];
+    PUT(pen, "\"");
+    while (slice.len)
+        put(pen, room, tg_json_escape(room, sizeof room, &slice.p, &slice.len));
+    PUT(pen, "\"");
+}
+
+static void put_line(struct pen *pen, struct tg_slice id, struct tg_slice event,
+                     struct tg_slice data, bool json)
+{
+    PUT(pen, "{");
+    if (id.len) {
+        PUT(pen, "\"id\":");
+        put_string(pen, id);
+        PUT(pen, ",");
+    }
+    if (event.len) {
+        PUT(pen, "\"event\":");
+        put_string(pen, event);
+        PUT(pen, ",");
+    }
+    PUT(pen, "\"data\":");
+    if (!json)
+        put_string(pen, data);
+    for (size_t i = 0; json && i < data.len; i++) /* line breaks in JSON are only white space */
+        put(pen, data.p[i] == '\n' || data.p[i] == '\r' ? " " : data.p + i, 1);
+    PUT(pen, "}\n");
+}
+
+static struct tg_text *format(enum tg_form form, struct tg_slice id, const struct tg_message *m)
+{
+    struct pen pen = {NULL, 0};
+    struct tg_text *text = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        if (form == TG_FORM_STREAM)
+            put_stream(&pen, id, m->event, m->data);
+        else
+            put_line(&pen, id, m->event, m->data, m->json);
+        if (pass == 0)
+            text = tg_text_new(pen.len);
+        if (!text)
+            return NULL;
+        pen = (struct pen){text->bytes, 0};
+    }
+    return text;
+}
+
+struct tg_text *tg_note_text(enum tg_form form, struct tg_slice id, struct tg_slice event,
+                             struct tg_slice data)
+{
+    struct tg_message message = {.event = event, .data = data, .json = true};
+    return format(form, id, &message);
+}
+
+int tg_gap_print(char *out, size_t size, uint64_t missed)
+{
+    if (!missed)
+        return snprintf(out, size, "{\"event\":\"tidegate-gap\",\"data\":{\"missed\":null}}\n");
+    return snprintf(out, size, "{\"event\":\"tidegate-gap\",\"data\":{\"missed\":%" PRIu64 "}}\n",
+                    missed);
+}
+
+/* --- Frames ----------------------------------------------------------------------------------- */
+
+static struct tg_slice keep(char **at, struct tg_slice slice)
+{
+    struct tg_slice kept = {*at, slice.len};
+    if (slice.len)
+        memcpy(*at, slice.p, slice.len);
+    *at += slice.len;
+    return kept;
+}
+
+struct tg_frame *tg_frame_new(const struct tg_message *message, const char epoch[TG_EPOCH_LEN + 1],
+                              uint64_t number)
+{
+    size_t len = message->event.len + message->key.len + message->data.len;
+    struct tg_frame *frame = tg_malloc(sizeof *frame + len);
+    if (!frame)
+        return NULL;
+    *frame = (struct tg_frame){.json = message->json, .number = number, .at = tg_clock_coarse_ms()};
+    atomic_init(&frame->refs, 1);
+    char *at = frame->bytes;
+    size_t id_len = tg_event_id_print(frame->id, epoch, number);
+    frame->event = keep(&at, message->event);
+    frame->key = message->key.len ? keep(&at, message->key) : frame->event;
+    frame->data = keep(&at, message->data);
+    frame->stream = format(TG_FORM_STREAM, (struct tg_slice){frame->id, id_len}, message);
+    if (frame->stream)
+        return frame;
+    tg_free(frame);
+    return NULL;
+}
+
+struct tg_frame *tg_frame_ref(struct tg_frame *frame)
+{
+    atomic_fetch_add_explicit(&frame->refs, 1, memory_order_relaxed);
+    return frame;
+}
+
+void tg_frame_unref(struct tg_frame *frame)
+{
+    if (!frame || atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    tg_text_unref(frame->stream);
+    tg_text_unref(atomic_load(&frame->line));
+    tg_free(frame);
+}
+
+size_t tg_frame_size(const struct tg_frame *frame)
+{
+    return sizeof *frame + frame->event.len + frame->key.len + frame->data.len +
+           sizeof *frame->stream + frame->stream->len;
+}
+
+struct tg_text *tg_frame_text(struct tg_frame *frame, enum tg_form form)
+{
+    if (form == TG_FORM_STREAM)
+        return frame->stream;
+    struct tg_text *line = atomic_load(&frame->line);
+    if (line)
+        return line;
+    struct tg_message message = {.event = frame->event, .data = frame->data, .json = frame->json};
+    struct tg_slice id = {frame->id, strlen(frame->id)};
+    struct tg_text *made = format(form, id, &message);
+    if (!made || atomic_compare_exchange_strong(&frame->line, &line, made))
+        return made;
+    tg_text_unref(made); /* another thread was faster */
+    return line;
+}

@@ -1,0 +1,225 @@
+/* history.c - a ring of frames, and the latest of each key. */
+#include "topic/history.h"
+
+#include "util/mem.h"
+
+enum { SIZE_MIN = 8 };
+
+static struct tg_frame **place(const struct tg_history *h, uint64_t number)
+{
+    return &h->ring[number & (h->size - 1)];
+}
+
+/* --- Keys ------------------------------------------------------------------------------------- */
+
+static struct tg_frame *frame_of(struct tg_map_node *node)
+{
+    return (struct tg_frame *)(void *)((char *)node - offsetof(struct tg_frame, by_key));
+}
+
+static void unkey(struct tg_history *h, struct tg_frame *frame)
+{
+    if (frame->keyed)
+        tg_map_remove(&h->keys, &frame->by_key);
+    frame->keyed = false;
+}
+
+static void keep(struct tg_history *h, struct tg_frame *frame)
+{
+    frame->older = h->newest;
+    frame->newer = NULL;
+    if (h->newest)
+        h->newest->newer = frame;
+    else
+        h->oldest = frame;
+    h->newest = frame;
+    h->kept++;
+}
+
+static void unkeep(struct tg_history *h, struct tg_frame *frame)
+{
+    if (frame->older)
+        frame->older->newer = frame->newer;
+    else
+        h->oldest = frame->newer;
+    if (frame->newer)
+        frame->newer->older = frame->older;
+    else
+        h->newest = frame->older;
+    h->kept--;
+}
+
+/* --- Out -------------------------------------------------------------------------------------- */
+
+static void lose(struct tg_history *h, struct tg_frame *frame)
+{
+    unkey(h, frame);
+    h->bytes -= tg_frame_size(frame);
+    if (!frame->superseded && h->whole <= frame->number)
+        h->whole = frame->number + 1;
+    tg_frame_unref(frame);
+}
+
+static void lose_kept(struct tg_history *h)
+{
+    struct tg_frame *frame = h->oldest;
+    if (!frame)
+        return;
+    unkeep(h, frame);
+    lose(h, frame);
+}
+
+static struct tg_frame *leave_ring(struct tg_history *h)
+{
+    return *place(h, h->first++);
+}
+
+/* The oldest of the ring has to go. */
+static void push_out(struct tg_history *h)
+{
+    struct tg_frame *frame = leave_ring(h);
+    if (frame->keyed)
+        keep(h, frame);
+    else
+        lose(h, frame);
+    if (h->kept > h->bounds.events)
+        lose_kept(h);
+}
+
+static bool too_old(const struct tg_history *h, const struct tg_frame *frame, uint64_t now)
+{
+    return h->bounds.max_age && now - frame->at > h->bounds.max_age;
+}
+
+void tg_history_trim(struct tg_history *h, uint64_t now)
+{
+    while (h->next - h->first > h->bounds.events)
+        push_out(h);
+    while (h->oldest && too_old(h, h->oldest, now))
+        lose_kept(h);
+    while (h->first < h->next && too_old(h, *place(h, h->first), now))
+        lose(h, leave_ring(h));
+    while (h->bytes > h->bounds.bytes && h->next - h->first + h->kept > 1) {
+        bool useless = h->first < h->next && (*place(h, h->first))->superseded;
+        if (h->oldest && !useless)
+            lose_kept(h);
+        else
+            lose(h, leave_ring(h));
+    }
+}
+
+/* --- In --------------------------------------------------------------------------------------- */
+
+static enum tg_status reserve(struct tg_history *h)
+{
+    if (h->next - h->first < h->size)
+        return TG_OK;
+    size_t size = h->size ? h->size * 2 : SIZE_MIN;
+    struct tg_frame **ring = tg_malloc(size * sizeof *ring);
+    if (!ring)
+        return TG_ENOMEM;
+    for (uint64_t n = h->first; n < h->next; n++)
+        ring[n & (size - 1)] = *place(h, n);
+    tg_free(h->ring);
+    h->ring = ring;
+    h->size = size;
+    return TG_OK;
+}
+
+/* The frame is the latest of its key from now on. */
+static enum tg_status supersede(struct tg_history *h, struct tg_frame *frame)
+{
+    struct tg_map_node *node = tg_map_find(&h->keys, frame->key);
+    struct tg_frame *before = node ? frame_of(node) : NULL;
+    if (before)
+        unkey(h, before);
+    enum tg_status status = tg_map_add(&h->keys, &frame->by_key, frame->key);
+    if (status != TG_OK)
+        return status;
+    frame->keyed = true;
+    if (!before)
+        return TG_OK;
+    before->superseded = true;
+    if (before->number < h->first) {
+        unkeep(h, before);
+        lose(h, before);
+    }
+    return TG_OK;
+}
+
+enum tg_status tg_history_add(struct tg_history *h, struct tg_frame *frame)
+{
+    enum tg_status status = reserve(h);
+    if (status == TG_OK && h->bounds.latest)
+        status = supersede(h, frame);
+    if (status != TG_OK)
+        return status;
+    *place(h, h->next++) = frame;
+    h->bytes += tg_frame_size(frame);
+    tg_history_trim(h, frame->at);
+    return TG_OK;
+}
+
+bool tg_history_full(const struct tg_history *h, size_t bytes)
+{
+    size_t count = h->next - h->first;
+    return count >= h->bounds.events || (count && h->bytes + bytes > h->bounds.bytes);
+}
+
+/* --- Life ------------------------------------------------------------------------------------- */
+
+void tg_history_init(struct tg_history *h, uint64_t number, const struct tg_history_bounds *bounds)
+{
+    *h = (struct tg_history){.bounds = *bounds, .first = number, .next = number, .whole = number};
+    tg_map_init(&h->keys);
+}
+
+void tg_history_fini(struct tg_history *h)
+{
+    while (h->oldest)
+        lose_kept(h);
+    while (h->first < h->next)
+        lose(h, leave_ring(h));
+    tg_map_fini(&h->keys);
+    tg_free(h->ring);
+    h->ring = NULL;
+    h->size = 0;
+}
+
+void tg_history_bound(struct tg_history *h, const struct tg_history_bounds *bounds, uint64_t now)
+{
+    bool latest = h->bounds.latest;
+    h->bounds = *bounds;
+    if (latest && !bounds->latest) {
+        while (h->oldest)
+            lose_kept(h);
+        for (uint64_t n = h->first; n < h->next; n++)
+            unkey(h, *place(h, n));
+    }
+    tg_history_trim(h, now);
+}
+
+/* --- Reading ---------------------------------------------------------------------------------- */
+
+size_t tg_history_take(const struct tg_history *h, uint64_t *number, bool sparse,
+                       struct tg_frame **out, size_t max)
+{
+    size_t n = 0;
+    for (struct tg_frame *frame = h->oldest; frame && n < max && *number < h->first;
+         frame = frame->newer) {
+        if (frame->number < *number)
+            continue;
+        out[n++] = tg_frame_ref(frame);
+        *number = frame->number + 1;
+    }
+    if (n == max)
+        return n;
+    if (*number < h->first)
+        *number = h->first;
+    for (; *number < h->next && n < max; ++*number) {
+        struct tg_frame *frame = *place(h, *number);
+        if (!sparse || !frame->superseded)
+            out[n++] = tg_frame_ref(frame);
+    }
+    return n;
+}
