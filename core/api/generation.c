@@ -46,6 +46,7 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
         .text = g->text,
         .base = w->base,
         .log = &g->log,
+        .upstream = w->upstream,
         .limits = &limits,
         .override = override_limits,
         .override_arg = g,

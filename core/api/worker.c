@@ -7,6 +7,7 @@
 #include <event2/event.h>
 
 #include "io/loop.h"
+#include "upstream/client.h"
 #include "util/mem.h"
 
 /* --- Generations ------------------------------------------------------------------------------ */
@@ -199,7 +200,10 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
     tg_deadlines_init(&w->deadlines, w->base);
     enum tg_status status = tg_deadline_init(&w->drain, &w->deadlines, stop_at_once, w);
     w->drain_made = true;
-    return status;
+    tg_limits_init(&w->limits);
+    struct tg_upstream_options upstream = {.base = w->base, .limits = &w->limits};
+    w->upstream = tg_upstream_new(&upstream);
+    return w->upstream ? status : TG_ENOMEM;
 }
 
 enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
@@ -246,6 +250,7 @@ void tg_worker_close(struct tg_worker *w)
     }
     tg_generation_free(w->current);
     tg_generation_free(w->next);
+    tg_upstream_free(w->upstream);
     tg_post_free(w->post);
     tg_gather_fini(&w->gather);
     if (w->drain_made) {

@@ -50,6 +50,7 @@ struct tg_worker {
     struct tg_limits limits; /* the current script's */
     struct tg_gather gather;
     struct tg_engine engine;
+    struct tg_upstream *upstream;
     struct tg_server *server;
     struct tg_post *post; /* where it hears of what was published */
 

@@ -465,9 +465,10 @@ static void on_late(void *arg)
     struct tg_exchange *x = arg;
     if (!x->waiting || x->phase == TG_PHASE_SENT)
         return;
+    int status = x->upstreams ? 504 : 503;
     stop_source(x);
     x->script->ops->cancel(x);
-    tg_exchange_fail(x, 503, "no response within limits.response_timeout", NULL);
+    tg_exchange_fail(x, status, "no response within limits.response_timeout", NULL);
     tg_exchange_go_on(x, TG_STEP_FAILED);
 }
 

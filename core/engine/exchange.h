@@ -128,12 +128,13 @@ struct tg_exchange {
     size_t back;    /* leave and error: how many are still to come */
     enum tg_phase phase;
     bool terminated;
-    bool watched;     /* script->ops->entered wants to be called */
-    bool tried;       /* it was, since the last enter */
-    bool waiting;     /* a step is out */
-    bool produced;    /* the body, or a part of it */
-    bool body_failed; /* the leaves are over: no leave runs again */
-    bool gave_up;     /* the answer is the engine's own 500 */
+    bool watched;       /* script->ops->entered wants to be called */
+    bool tried;         /* it was, since the last enter */
+    bool waiting;       /* a step is out */
+    bool produced;      /* the body, or a part of it */
+    bool body_failed;   /* the leaves are over: no leave runs again */
+    unsigned upstreams; /* requests to other servers whose answers are awaited */
+    bool gave_up;       /* the answer is the engine's own 500 */
     struct tg_error error;
 
     enum tg_responded responded;

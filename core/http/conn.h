@@ -58,6 +58,9 @@ enum tg_body_state {
 enum tg_body_state tg_conn_body_peek(struct tg_conn *conn, struct tg_slice *data);
 void tg_conn_body_consume(struct tg_conn *conn, size_t n);
 
+/* How many bytes of the body have not been consumed; UINT64_MAX when it does not say its length. */
+uint64_t tg_conn_body_left(const struct tg_conn *conn);
+
 /* Calls fn(arg) once, from the loop, when tg_conn_body_peek() would say something new.  NULL takes
  * it back. */
 void tg_conn_body_wait(struct tg_conn *conn, void (*fn)(void *arg), void *arg);

@@ -96,6 +96,15 @@ void tg_conn_body_consume(struct tg_conn *conn, size_t n)
     tg_conn_update_reading(conn);
 }
 
+uint64_t tg_conn_body_left(const struct tg_conn *conn)
+{
+    if (conn->head.framing == TG_FRAMING_CHUNKED)
+        return UINT64_MAX;
+    if (conn->head.framing == TG_FRAMING_NONE)
+        return 0;
+    return conn->head.length - (conn->body_bytes - conn->run.len);
+}
+
 enum tg_body_state tg_conn_body_discard(struct tg_conn *conn, struct evbuffer *buf)
 {
     if (conn->run.len) {

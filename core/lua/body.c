@@ -7,6 +7,7 @@
 
 #include <lauxlib.h>
 
+#include "lua/bind_fetch.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
 #include "lua/body_kind.h"
@@ -171,6 +172,7 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index)
     tg_response_take(L, x, index, &info);
     lua_getfield(L, index, "body");
     int body = lua_gettop(L);
+    tg_fetch_response_unwrap(L, body);
     enum body_kind kind = kind_of(L, body);
     prepare_format(call, &info);
     describe(L, call, body, kind, &info);
@@ -461,6 +463,7 @@ int tg_body_write_response_body(lua_State *L)
     struct tg_call *call = live(L);
     struct tg_exchange *x = call->exchange;
     lua_settop(L, 2);
+    tg_fetch_response_unwrap(L, 2);
     enum body_kind kind = kind_of(L, 2);
     if (kind == BODY_UNKNOWN)
         return luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, 2));

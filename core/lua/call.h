@@ -21,6 +21,7 @@ enum {
     TG_CALL_VALUES = TG_CALL_PREDICATES,
 };
 
+struct tg_fetch_body;
 struct tg_lua_interceptor;
 
 /* Lives in the request's userdata, which C anchors until the exchange ends.  A script may keep the
@@ -33,6 +34,7 @@ struct tg_call {
     enum tg_stage stage;
     struct tg_lua_interceptor *enqueued; /* made for this exchange; a list */
     struct tg_out out;                   /* the response's body */
+    struct tg_fetch_body *fetches;       /* its requests to other servers; a list */
     struct tg_source *source;            /* what is to go on with it, until the engine has it */
     enum tg_ending ending;               /* for on_close callbacks */
     lua_Integer closing;                 /* which of them is being called */

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
@@ -17,6 +18,7 @@ static int open_core(lua_State *L)
     tg_time_open(L);
     tg_sequence_open(L);
     tg_shared_open(L);
+    tg_fetch_open(L);
     tg_topics_open(L);
     lua_pushcfunction(L, tg_file_new);
     lua_setfield(L, -2, "file");

@@ -60,6 +60,16 @@ int tg_failure_raise_closed(lua_State *L)
     __builtin_unreachable();
 }
 
+void tg_failure_push_status(lua_State *L, int status, const char *message)
+{
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, message);
+    lua_setfield(L, -2, "message");
+    lua_pushinteger(L, status);
+    lua_setfield(L, -2, "status");
+    luaL_setmetatable(L, ERROR_TYPE);
+}
+
 int tg_failure_raise_status(lua_State *L, int status, const char *format, ...)
 {
     char message[512];
@@ -67,12 +77,7 @@ int tg_failure_raise_status(lua_State *L, int status, const char *format, ...)
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    lua_createtable(L, 0, 2);
-    lua_pushstring(L, message);
-    lua_setfield(L, -2, "message");
-    lua_pushinteger(L, status);
-    lua_setfield(L, -2, "status");
-    luaL_setmetatable(L, ERROR_TYPE);
+    tg_failure_push_status(L, status, message);
     return lua_error(L);
 }
 

@@ -19,6 +19,9 @@ void tg_failure_push(lua_State *L, struct tg_call *call);
 void tg_failure_push_closed(lua_State *L);
 int tg_failure_raise_closed(lua_State *L) __attribute__((noreturn));
 
+/* Pushes an error whose answer, when it is raised and nobody handles it, has this status. */
+void tg_failure_push_status(lua_State *L, int status, const char *message);
+
 /* Raises an error whose answer, when nobody handles it, has this status. */
 int tg_failure_raise_status(lua_State *L, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

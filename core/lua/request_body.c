@@ -9,15 +9,20 @@
 #include "lua/failure.h"
 
 /* The userdata holds nothing; its user value is the request. */
-static struct tg_call *check(lua_State *L)
+struct tg_call *tg_request_body_call(lua_State *L, int index)
 {
-    luaL_checkudata(L, 1, TG_REQUEST_BODY_TYPE);
-    lua_getiuservalue(L, 1, 1);
+    luaL_checkudata(L, index, TG_REQUEST_BODY_TYPE);
+    lua_getiuservalue(L, index, 1);
     struct tg_call *call = lua_touserdata(L, -1);
     lua_pop(L, 1);
     if (!call->exchange)
         luaL_error(L, "the exchange is over");
     return call;
+}
+
+static struct tg_call *check(lua_State *L)
+{
+    return tg_request_body_call(L, 1);
 }
 
 static void on_body(void *arg)

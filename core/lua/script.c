@@ -14,6 +14,7 @@
 #include "lua/call.h"
 #include "lua/core.h"
 #include "lua/failure.h"
+#include "lua/fetch_body.h"
 #include "lua/interceptor.h"
 #include "util/clock.h"
 #include "util/mem.h"
@@ -95,6 +96,7 @@ static void on_cancel(struct tg_exchange *x)
 static void let_go(struct tg_exchange *x, struct tg_call *call)
 {
     struct tg_lua *lua = x->script->arg;
+    tg_fetch_bodies_close(call->fetches);
     tg_task_free(call->task);
     tg_lua_interceptors_free(lua, call->enqueued);
     call->task = NULL;
@@ -111,6 +113,7 @@ static void on_end(struct tg_exchange *x, enum tg_ending ending)
     if (!call)
         return;
     on_cancel(x);
+    tg_fetch_bodies_close(call->fetches);
     run_on_close(x->script->arg, call, ending);
     let_go(x, call);
 }
@@ -657,6 +660,7 @@ static enum tg_status load_all(struct tg_lua_script *script)
         .held = true,
         .host = &script->o.host,
         .log = script->o.log,
+        .upstream = script->o.upstream,
         .suspended = script->o.suspended,
         .arg = script->o.suspended_arg,
     };

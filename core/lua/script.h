@@ -12,6 +12,7 @@
 #include "util/limits.h"
 
 struct event_base;
+struct tg_upstream;
 struct tg_lua_script;
 
 struct tg_lua_script_options {
@@ -19,6 +20,7 @@ struct tg_lua_script_options {
     const char *text; /* its text; NULL: the file at path */
     struct event_base *base;
     const struct tg_log *log;
+    struct tg_upstream *upstream;   /* borrowed; NULL: scripts reach no other server */
     struct tg_lua_host host;        /* copied */
     const struct tg_limits *limits; /* where the script says nothing */
     /* Sets limits that win over the script's own; may be NULL. */

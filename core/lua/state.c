@@ -303,6 +303,11 @@ const struct tg_log *tg_lua_log(const struct tg_lua *lua)
     return lua->o.log;
 }
 
+struct tg_upstream *tg_lua_upstream(const struct tg_lua *lua)
+{
+    return lua->o.upstream;
+}
+
 struct event_base *tg_lua_base(const struct tg_lua *lua)
 {
     return lua->o.base;

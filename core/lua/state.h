@@ -17,6 +17,7 @@ struct event_base;
 struct tg_lua;
 struct tg_lua_host;
 struct tg_task;
+struct tg_upstream;
 
 enum tg_lua_result {
     TG_LUA_DONE,
@@ -30,6 +31,7 @@ struct tg_lua_options {
     struct event_base *base;        /* borrowed; the loop that its tasks wait on */
     bool held;                      /* nothing runs on the loop before tg_lua_adopt() */
     const struct tg_log *log;       /* borrowed */
+    struct tg_upstream *upstream;   /* borrowed; may be NULL */
     const struct tg_lua_host *host; /* borrowed; NULL where there is no gateway */
     void (*suspended)(void *arg);   /* called whenever a task has begun to wait; may be NULL */
     void *arg;
@@ -61,6 +63,7 @@ struct tg_lua *tg_lua_of(lua_State *L);
 lua_State *tg_lua_main(struct tg_lua *lua); /* for references that outlive a task */
 const struct tg_log *tg_lua_log(const struct tg_lua *lua);
 struct event_base *tg_lua_base(const struct tg_lua *lua);
+struct tg_upstream *tg_lua_upstream(const struct tg_lua *lua); /* NULL: there is none */
 
 const struct tg_lua_host *tg_lua_host(lua_State *L); /* as in the options */
 

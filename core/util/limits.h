@@ -24,9 +24,13 @@ struct tg_limits {
     uint64_t drain;            /* what is in flight at a stop */
     uint64_t connections;
     uint64_t connections_per_address;
-    uint64_t lua_memory; /* of one Lua state */
-    uint64_t slice;      /* a coroutine that computes without a wait, before others get a turn */
-    uint64_t script;     /* a coroutine that computes without a wait, before it is stopped */
+    uint64_t upstream_connections;          /* to other servers, of a worker, kept ones included */
+    uint64_t upstream_connections_per_host; /* the same, of one of them */
+    uint64_t upstream_head_bytes;           /* of a response: 502 past it */
+    uint64_t upstream_buffer;               /* of a response's body that its reader has not taken */
+    uint64_t lua_memory;                    /* of one Lua state */
+    uint64_t slice;  /* a coroutine that computes without a wait, before others get a turn */
+    uint64_t script; /* a coroutine that computes without a wait, before it is stopped */
 };
 
 void tg_limits_init(struct tg_limits *limits); /* the defaults */

@@ -121,6 +121,67 @@ function Shared:stats() end
 ---@return tidegate.Shared
 function tg.shared(name, options) end
 
+---@class tidegate.FetchOptions
+---@field method? string GET, or POST where there is a body
+---@field headers? table<string, string|number|(string|number)[]> none of the connection's
+---@field body? string|tidegate.RequestBody
+---@field timeout? number seconds from the end of the request to the response's head: 30; 0 for none
+---@field connect_timeout? number seconds for the name, the connection and the handshake: 10
+---@field idle_timeout? number seconds without a byte of a body that is waited for: 60
+---@field unix? string the path of a socket to connect to, whatever host the URL names
+---@field ca? string a file of certificates to trust instead of the system's
+---@field insecure? boolean trust any certificate
+---@field version? "1.0"|"1.1"|"2" 1.1; 2 needs TLS, and is held back only once 32 MiB wait
+---@field redirects? integer how many to follow: 0
+---@field decode? boolean|integer undo gzip and deflate, up to so many bytes (true: 1 GiB)
+
+--- What went wrong with a fetch; it may be raised, and is answered by its status then.
+---@class tidegate.FetchFailure
+---@field message string
+---@field status integer 504 for a timeout, 502 for most others
+---@field kind "resolve"|"connect"|"tls"|"timeout"|"closed"|"protocol"|"limit"|"redirects"|"memory"
+---@field sent boolean a server may have seen something of the request
+
+--- A response of another server. A handler may return it, and interceptors change it, like any
+--- other. Used as a body it stands for its body, with the media type and coding that the server
+--- said. As a <close> variable it closes its body.
+---@class tidegate.UpstreamResponse: tidegate.Response
+---@field status integer
+---@field headers table<string, string|string[]> in any case; a list where a name is repeated. The
+--- fields of the connection and the body's framing are not there.
+---@field length integer? what Content-Length said
+---@field body tidegate.UpstreamBody
+
+--- A request to another server, over a connection that is kept for the next. Returns when the
+--- response's head is there. What goes wrong on the way is returned, mistakes in the arguments are
+--- raised. The transfer ends with the exchange, at the latest.
+---@async
+---@param url string http or https, percent-encoded; sent as it is
+---@param options? tidegate.FetchOptions
+---@return tidegate.UpstreamResponse? response
+---@return string? message
+---@return tidegate.FetchFailure? failure
+function tg.fetch(url, options) end
+
+--- The body of a response of another server, read at the pace of its reader. Where it breaks off,
+--- reading raises with a status: a part is never taken for the whole.
+---@class tidegate.UpstreamBody
+local UpstreamBody = {}
+--- The next chunk, or nil at the end.
+---@async
+---@return string?
+function UpstreamBody:read() end
+--- for chunk in response.body:chunks() do
+---@return async fun(): string?
+function UpstreamBody:chunks() end
+--- The whole of it, or an error with status 502 when it is larger.
+---@async
+---@param limit? integer bytes: limits.body_buffer
+---@return string
+function UpstreamBody:all(limit) end
+--- Ends the transfer. The connection is closed unless all of it has come.
+function UpstreamBody:close() end
+
 --- Marks for tables that print as JSON.
 tg.json = {}
 --- Prints as null.

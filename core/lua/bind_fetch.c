@@ -1,0 +1,426 @@
+/* bind_fetch.c - tg.fetch: begins a request to another server and waits for its response's head. */
+#include "lua/bind_fetch.h"
+
+#include <string.h>
+
+#include <lauxlib.h>
+
+#include "http/head.h"
+#include "lua/call.h"
+#include "lua/failure.h"
+#include "lua/fetch_body.h"
+#include "lua/fetch_options.h"
+#include "lua/task.h"
+#include "upstream/hop.h"
+
+#define FIELDS_TYPE "tidegate.Fields"
+
+/* --- Headers in any case ---------------------------------------------------------------------- */
+
+/* Pushes the key of the table at 1 that is the name at 2 in another case; false when there is none. */
+static bool find_key(lua_State *L)
+{
+    size_t len;
+    if (lua_type(L, 2) != LUA_TSTRING)
+        return false;
+    const char *name = lua_tolstring(L, 2, &len);
+    lua_pushnil(L);
+    while (lua_next(L, 1)) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) == LUA_TSTRING &&
+            tg_slice_equal_nocase((struct tg_slice){lua_tostring(L, -1), lua_rawlen(L, -1)},
+                                  (struct tg_slice){name, len}))
+            return true;
+    }
+    return false;
+}
+
+static int fields_index(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 2);
+    if (!find_key(L))
+        lua_pushnil(L);
+    else
+        lua_rawget(L, 1);
+    return 1;
+}
+
+/* A name takes the place of the same one in another case, lest a field be sent twice. */
+static int fields_newindex(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 3);
+    if (!find_key(L))
+        lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_rawset(L, 1);
+    return 0;
+}
+
+/* --- The response ----------------------------------------------------------------------------- */
+
+/* The connection's fields go no further; the body knows its length by itself. */
+static bool is_dropped(const struct tg_fetch *fetch, const struct tg_fetch_field *field)
+{
+    struct tg_fetch_field other;
+    size_t at = 0;
+    if (tg_hop_by_hop(field->name) ||
+        tg_slice_equal_nocase(field->name, TG_SLICE("content-length")))
+        return true;
+    if (tg_fetch_decoded(fetch) && tg_slice_equal_nocase(field->name, TG_SLICE("content-encoding")))
+        return true;
+    while (tg_fetch_field(fetch, &at, &other))
+        if (tg_slice_equal_nocase(other.name, TG_SLICE("connection")) &&
+            tg_hop_names(other.value, field->name))
+            return true;
+    return false;
+}
+
+static void push_slice(lua_State *L, struct tg_slice slice)
+{
+    lua_pushlstring(L, slice.p, slice.len);
+}
+
+/* Whether a field before this one has the same name; pushes that name as it was written there. */
+static bool push_earlier(lua_State *L, const struct tg_fetch *fetch, size_t before,
+                         struct tg_slice name)
+{
+    struct tg_fetch_field other;
+    size_t at = 0;
+    while (at < before && tg_fetch_field(fetch, &at, &other)) {
+        if (tg_slice_equal_nocase(other.name, name)) {
+            push_slice(L, other.name);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Table on top: its value of the name becomes a list with one more. */
+static void append(lua_State *L, struct tg_slice value)
+{
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, -3) != LUA_TTABLE) {
+        lua_createtable(L, 2, 0);
+        lua_insert(L, -2);
+        lua_rawseti(L, -2, 1);
+        lua_pushvalue(L, -2);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, -5);
+    }
+    push_slice(L, value);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 2);
+}
+
+static void push_headers(lua_State *L, const struct tg_fetch *fetch)
+{
+    struct tg_fetch_field field;
+    size_t at = 0;
+    size_t before = 0;
+    lua_createtable(L, 0, 8);
+    for (; tg_fetch_field(fetch, &at, &field); before = at) {
+        if (is_dropped(fetch, &field))
+            continue;
+        if (push_earlier(L, fetch, before, field.name)) {
+            append(L, field.value);
+            continue;
+        }
+        push_slice(L, field.name);
+        push_slice(L, field.value);
+        lua_rawset(L, -3);
+    }
+    luaL_setmetatable(L, FIELDS_TYPE);
+}
+
+/* What the body has to know of its response when it is used without it. */
+static void keep_for_body(lua_State *L, const struct tg_fetch *fetch, int body)
+{
+    struct tg_fetch_field field;
+    size_t at = 0;
+    lua_createtable(L, 0, 2);
+    while (tg_fetch_field(fetch, &at, &field)) {
+        const char *name = NULL;
+        if (tg_slice_equal_nocase(field.name, TG_SLICE("content-type")))
+            name = "content-type";
+        else if (tg_slice_equal_nocase(field.name, TG_SLICE("content-encoding")) &&
+                 !tg_fetch_decoded(fetch))
+            name = "content-encoding";
+        if (name) {
+            push_slice(L, field.value);
+            lua_setfield(L, -2, name);
+        }
+    }
+    lua_setiuservalue(L, body, TG_FETCH_BODY_RESPONSE);
+}
+
+static void push_response(lua_State *L, struct tg_fetch_body *body, int index)
+{
+    const struct tg_fetch *fetch = body->fetch;
+    if (!tg_fetch_decoded(fetch))
+        body->length = tg_fetch_length(fetch);
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, tg_fetch_status(fetch));
+    lua_setfield(L, -2, "status");
+    push_headers(L, fetch);
+    lua_setfield(L, -2, "headers");
+    if (body->length != TG_FETCH_LENGTH_UNKNOWN) {
+        lua_pushinteger(L, (lua_Integer)body->length);
+        lua_setfield(L, -2, "length");
+    }
+    lua_pushvalue(L, index);
+    lua_setfield(L, -2, "body");
+    luaL_setmetatable(L, TG_FETCH_RESPONSE_TYPE);
+    keep_for_body(L, fetch, index);
+}
+
+static int response_close(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "body");
+    struct tg_fetch_body *body = luaL_testudata(L, -1, TG_FETCH_BODY_TYPE);
+    if (body)
+        tg_fetch_body_close(body);
+    return 0;
+}
+
+void tg_fetch_response_unwrap(lua_State *L, int index)
+{
+    index = lua_absindex(L, index);
+    if (!lua_istable(L, index) || !lua_getmetatable(L, index))
+        return;
+    luaL_getmetatable(L, TG_FETCH_RESPONSE_TYPE);
+    bool is_response = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    if (!is_response)
+        return;
+    lua_pushliteral(L, "body");
+    lua_rawget(L, index);
+    lua_replace(L, index);
+}
+
+/* --- Waiting for the head ---------------------------------------------------------------------- */
+
+/* nil, a message, and an error that may be raised: { message, status, kind, sent }. */
+static int push_failure(lua_State *L, struct tg_fetch_body *body)
+{
+    const struct tg_fetch *fetch = body->fetch;
+    enum tg_fetch_failure failure = tg_fetch_failure(fetch);
+    if (failure == TG_FETCH_URL)
+        return luaL_error(L, "fetch: %s", tg_fetch_message(fetch));
+    if (failure == TG_FETCH_BODY)
+        return tg_fetch_body_raise(L, body);
+    lua_pushnil(L);
+    lua_pushstring(L, tg_fetch_message(fetch));
+    tg_failure_push_status(L, tg_fetch_failure_status(failure), lua_tostring(L, -1));
+    lua_pushstring(L, tg_fetch_failure_name(failure));
+    lua_setfield(L, -2, "kind");
+    lua_pushboolean(L, tg_fetch_sent(fetch));
+    lua_setfield(L, -2, "sent");
+    tg_fetch_body_close(body);
+    return 3;
+}
+
+static void on_news(void *arg)
+{
+    struct tg_fetch_body *body = arg;
+    struct tg_task *task = body->task;
+    body->task = NULL;
+    tg_task_wake(task);
+}
+
+static void stop_waiting(void *arg)
+{
+    struct tg_fetch_body *body = arg;
+    body->task = NULL;
+    tg_fetch_body_close(body);
+}
+
+/* Stack: url, options, body. */
+static int wait_for_head(lua_State *L);
+
+static int head_resumed(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    return wait_for_head(L);
+}
+
+static int wait_for_head(lua_State *L)
+{
+    struct tg_fetch_body *body = lua_touserdata(L, 3);
+    struct tg_slice data;
+    if (!body->fetch)
+        return luaL_error(L, "the exchange is over");
+    if (tg_fetch_status(body->fetch)) {
+        tg_fetch_body_answered(body);
+        push_response(L, body, 3);
+        return 1;
+    }
+    if (tg_fetch_peek(body->fetch, &data) == TG_FETCH_FAILED) {
+        tg_fetch_body_answered(body);
+        return push_failure(L, body);
+    }
+    struct tg_task_wait wait = {stop_waiting, body};
+    body->task = tg_task_check(L);
+    tg_fetch_wait(body->fetch, on_news, body);
+    return tg_task_wait(L, &wait, head_resumed);
+}
+
+/* --- The request's body ----------------------------------------------------------------------- */
+
+static long pull_bytes(struct tg_fetch_input *input, char *buffer, size_t size)
+{
+    size_t n = input->len - input->at;
+    if (n > size)
+        n = size;
+    memcpy(buffer, input->bytes + input->at, n);
+    input->at += n;
+    return (long)n;
+}
+
+static void on_request_body(void *arg)
+{
+    struct tg_fetch_body *body = arg;
+    body->input.waiting = false;
+    tg_fetch_source_ready(body->fetch);
+}
+
+/* There is nothing of the client's body just now: what that means. */
+static long pull_later(struct tg_fetch_body *body, enum tg_body_state state)
+{
+    struct tg_fetch_input *input = &body->input;
+    if (state == TG_BODY_END)
+        return 0;
+    if (state != TG_BODY_WAIT) {
+        input->status = state == TG_BODY_TOO_LARGE ? 413 : 400;
+        return TG_FETCH_BROKEN;
+    }
+    input->waiting = true;
+    tg_conn_body_wait(input->conn, on_request_body, body);
+    return TG_FETCH_LATER;
+}
+
+/* What has come of the client's body; without Lua, and without a copy of its own. */
+static long pull_request(struct tg_fetch_body *body, char *buffer, size_t size)
+{
+    const struct tg_fetch_input *input = &body->input;
+    size_t n = 0;
+    while (n < size) {
+        struct tg_slice data;
+        enum tg_body_state state = tg_conn_body_peek(input->conn, &data);
+        if (state != TG_BODY_DATA)
+            return n ? (long)n : pull_later(body, state);
+        size_t k = data.len < size - n ? data.len : size - n;
+        memcpy(buffer + n, data.p, k);
+        tg_conn_body_consume(input->conn, k);
+        n += k;
+    }
+    return (long)n;
+}
+
+static long pull(void *arg, char *buffer, size_t size)
+{
+    struct tg_fetch_body *body = arg;
+    return body->input.conn ? pull_request(body, buffer, size)
+                            : pull_bytes(&body->input, buffer, size);
+}
+
+static void rewind_bytes(void *arg)
+{
+    ((struct tg_fetch_body *)arg)->input.at = 0;
+}
+
+static const struct tg_fetch_source bytes_source = {pull, rewind_bytes};
+static const struct tg_fetch_source request_source = {pull, NULL};
+
+static void take_input(lua_State *L, struct tg_fetch_options *o, struct tg_fetch_body *body,
+                       int index)
+{
+    struct tg_fetch_input *input = &body->input;
+    struct tg_fetch_request *request = &o->request;
+    if (!o->body)
+        return;
+    lua_pushvalue(L, o->body);
+    lua_setiuservalue(L, index, TG_FETCH_BODY_ANCHOR);
+    request->source_arg = body;
+    if (!o->call) {
+        input->bytes = lua_tolstring(L, o->body, &input->len);
+        request->source = &bytes_source;
+        return;
+    }
+    const struct tg_head *head = tg_conn_head(o->call->exchange->conn);
+    if (head->framing == TG_FRAMING_NONE) {
+        request->length = 0;
+        return;
+    }
+    request->length = tg_conn_body_left(o->call->exchange->conn);
+    input->conn = o->call->exchange->conn;
+    request->source = &request_source;
+}
+
+/* --- tg.fetch --------------------------------------------------------------------------------- */
+
+static void start(lua_State *L, struct tg_upstream *upstream)
+{
+    struct tg_fetch_options o;
+    tg_fetch_options_read(L, &o);
+    struct tg_call *call = o.call ? o.call : tg_call_current(L);
+    struct tg_fetch_body *body = tg_fetch_body_new(L, call);
+    take_input(L, &o, body, lua_gettop(L));
+    if (body->exchange) {
+        body->exchange->upstreams++;
+        body->awaited = true;
+    }
+    enum tg_status status = tg_fetch_start(&body->fetch, upstream, &o.request);
+    if (status != TG_OK)
+        tg_fetch_body_close(body);
+    switch (status) {
+    case TG_OK:
+        return;
+    case TG_EINVAL:
+        luaL_error(L,
+                   "fetch: expected an http or https URL of visible ASCII, and a method that is "
+                   "not CONNECT: %s %s",
+                   o.request.method, o.request.url);
+        return;
+    case TG_ELIMIT:
+        luaL_error(L, "fetch: too many headers");
+        return;
+    default:
+        luaL_error(L, "not enough memory");
+    }
+}
+
+static int l_fetch(lua_State *L)
+{
+    struct tg_upstream *upstream = tg_lua_upstream(tg_lua_of(L));
+    if (!upstream)
+        return luaL_error(L, "fetch: there is no upstream client here");
+    lua_settop(L, 2);
+    tg_task_check(L);
+    start(L, upstream);
+    lua_insert(L, 3);
+    lua_settop(L, 3);
+    return wait_for_head(L);
+}
+
+void tg_fetch_open(lua_State *L)
+{
+    lua_pushcfunction(L, l_fetch);
+    lua_setfield(L, -2, "fetch");
+
+    luaL_newmetatable(L, FIELDS_TYPE);
+    lua_pushcfunction(L, fields_index);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, fields_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_pop(L, 1);
+
+    luaL_newmetatable(L, TG_FETCH_RESPONSE_TYPE);
+    lua_pushcfunction(L, response_close);
+    lua_setfield(L, -2, "__close");
+    lua_pop(L, 1);
+    tg_fetch_body_open(L);
+}

@@ -1,0 +1,24 @@
+/* fetch_options.h - what a script says of a request to another server. */
+#ifndef TG_LUA_FETCH_OPTIONS_H
+#define TG_LUA_FETCH_OPTIONS_H
+
+#include <lua.h>
+
+#include "upstream/fetch.h"
+
+struct tg_call;
+
+struct tg_fetch_options {
+    struct tg_fetch_request request;
+    struct tg_fetch_field fields[TG_FETCH_REQUEST_FIELDS_MAX];
+    size_t text;          /* bytes in fields */
+    int scratch;          /* index of a table that keeps what was converted */
+    int body;             /* index of the request's body; 0: none */
+    struct tg_call *call; /* whose request.body that is; else NULL */
+};
+
+/* Reads url and options, at indices 1 and 2 of a stack of two, into o.  What it points to is on the
+ * stack, in the options, or in what it pushes.  Raises what is wrong with them. */
+void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o);
+
+#endif

@@ -1,0 +1,228 @@
+/* client.c - libcurl's multi handle on the worker's loop: its sockets, its timer, who has news. */
+#include "upstream/client.h"
+
+#include <pthread.h>
+
+#include <event2/event.h>
+
+#include "upstream/client_impl.h"
+#include "util/mem.h"
+
+struct tg_socket {
+    struct tg_upstream *upstream;
+    struct event event;
+    short what;
+};
+
+/* --- libcurl, once in a process --------------------------------------------------------------- */
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void init_curl(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT); /* a failure shows when handles are made */
+}
+
+/* --- News ------------------------------------------------------------------------------------- */
+
+void tg_upstream_add_news(struct tg_fetch *fetch)
+{
+    if (fetch->has_news)
+        return;
+    fetch->has_news = true;
+    TAILQ_INSERT_TAIL(&fetch->upstream->news, fetch, link);
+}
+
+/* Whoever is told may free any fetch, and make more news. */
+static void tell_news(struct tg_upstream *upstream)
+{
+    struct tg_fetch *fetch;
+    while ((fetch = TAILQ_FIRST(&upstream->news)) != NULL) {
+        TAILQ_REMOVE(&upstream->news, fetch, link);
+        fetch->has_news = false;
+        tg_fetch_tell(fetch);
+    }
+}
+
+void tg_upstream_settle_soon(struct tg_upstream *upstream)
+{
+    static const struct timeval at_once = {0, 0};
+    if (!TAILQ_EMPTY(&upstream->news) && event_add(&upstream->settle, &at_once) < 0)
+        event_active(&upstream->settle, EV_TIMEOUT, 0);
+}
+
+static void on_settle(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    tell_news(arg);
+}
+
+/* --- Sockets and the timer -------------------------------------------------------------------- */
+
+static void collect(struct tg_upstream *upstream)
+{
+    CURLMsg *message;
+    int left;
+    while ((message = curl_multi_info_read(upstream->multi, &left)) != NULL) {
+        char *fetch = NULL;
+        CURLcode result = message->data.result; /* message goes with the handle */
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &fetch);
+        tg_fetch_ended((struct tg_fetch *)(void *)fetch, result);
+    }
+}
+
+void tg_upstream_run(struct tg_upstream *upstream)
+{
+    int running;
+    curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    collect(upstream);
+}
+
+static void on_socket(evutil_socket_t fd, short what, void *arg)
+{
+    struct tg_upstream *upstream = ((struct tg_socket *)arg)->upstream;
+    int bits = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+    int running;
+    curl_multi_socket_action(upstream->multi, fd, bits, &running);
+    collect(upstream);
+    tell_news(upstream);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    tg_upstream_run(arg);
+    tell_news(arg);
+}
+
+static void forget_socket(struct tg_upstream *upstream, curl_socket_t fd, struct tg_socket *socket)
+{
+    if (!socket)
+        return;
+    event_del(&socket->event);
+    tg_free(socket);
+    curl_multi_assign(upstream->multi, fd, NULL);
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
+{
+    (void)easy;
+    struct tg_upstream *upstream = arg;
+    struct tg_socket *socket = known;
+    if (what == CURL_POLL_REMOVE) {
+        forget_socket(upstream, fd, socket);
+        return 0;
+    }
+    short wanted = (short)((what & CURL_POLL_IN ? EV_READ : 0) |
+                           (what & CURL_POLL_OUT ? EV_WRITE : 0) | EV_PERSIST);
+    if (!socket) {
+        socket = tg_calloc(1, sizeof *socket);
+        if (!socket || curl_multi_assign(upstream->multi, fd, socket) != CURLM_OK) {
+            tg_free(socket);
+            return -1;
+        }
+        socket->upstream = upstream;
+    } else if (socket->what == wanted) {
+        return 0;
+    } else {
+        event_del(&socket->event);
+    }
+    socket->what = wanted;
+    event_assign(&socket->event, upstream->o.base, fd, wanted, on_socket, socket);
+    return event_add(&socket->event, NULL);
+}
+
+static int set_timer(CURLM *multi, long ms, void *arg)
+{
+    (void)multi;
+    struct tg_upstream *upstream = arg;
+    if (ms < 0)
+        return event_del(&upstream->timer);
+    struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
+    return event_add(&upstream->timer, &tv);
+}
+
+/* --- Handles ---------------------------------------------------------------------------------- */
+
+CURL *tg_upstream_take_easy(struct tg_upstream *upstream)
+{
+    if (upstream->spare_count)
+        return upstream->spare[--upstream->spare_count];
+    CURL *easy = curl_easy_init();
+    if (easy && !tg_fetch_set_up(easy)) {
+        curl_easy_cleanup(easy);
+        return NULL;
+    }
+    return easy;
+}
+
+void tg_upstream_give_easy(struct tg_upstream *upstream, CURL *easy, bool plain)
+{
+    if (!plain) {
+        curl_easy_reset(easy);
+        plain = tg_fetch_set_up(easy);
+    }
+    if (plain && upstream->spare_count < TG_UPSTREAM_SPARE_MAX)
+        upstream->spare[upstream->spare_count++] = easy;
+    else
+        curl_easy_cleanup(easy);
+}
+
+/* --- Life ------------------------------------------------------------------------------------- */
+
+static bool set_up_multi(struct tg_upstream *upstream)
+{
+    CURLM *multi = upstream->multi;
+    const struct tg_limits *limits = upstream->o.limits;
+    long all = (long)limits->upstream_connections;
+    long each = (long)limits->upstream_connections_per_host;
+    /* What is kept is counted with what is in use: a smaller cache would close busy connections. */
+    return curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, upstream) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, all) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, all) == CURLM_OK &&
+           curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, each) == CURLM_OK;
+}
+
+enum tg_status tg_upstream_ready(struct tg_upstream *upstream)
+{
+    if (upstream->multi)
+        return TG_OK;
+    pthread_once(&curl_once, init_curl);
+    upstream->multi = curl_multi_init();
+    if (upstream->multi && set_up_multi(upstream))
+        return TG_OK;
+    curl_multi_cleanup(upstream->multi);
+    upstream->multi = NULL;
+    return TG_ENOMEM;
+}
+
+struct tg_upstream *tg_upstream_new(const struct tg_upstream_options *options)
+{
+    struct tg_upstream *upstream = tg_calloc(1, sizeof *upstream);
+    if (!upstream)
+        return NULL;
+    upstream->o = *options;
+    TAILQ_INIT(&upstream->news);
+    event_assign(&upstream->timer, options->base, -1, 0, on_timer, upstream);
+    event_assign(&upstream->settle, options->base, -1, 0, on_settle, upstream);
+    tg_deadlines_init(&upstream->deadlines, options->base);
+    return upstream;
+}
+
+void tg_upstream_free(struct tg_upstream *upstream)
+{
+    if (!upstream)
+        return;
+    while (upstream->spare_count)
+        curl_easy_cleanup(upstream->spare[--upstream->spare_count]);
+    curl_multi_cleanup(upstream->multi);
+    event_del(&upstream->timer);
+    event_del(&upstream->settle);
+    tg_deadlines_fini(&upstream->deadlines);
+    tg_free(upstream);
+}

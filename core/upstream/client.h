@@ -1,0 +1,25 @@
+/* client.h - requests to other servers, for one worker: libcurl on its loop, with kept connections.
+ *
+ * libcurl is initialised once in a process, with the first request of any worker, and never taken
+ * down again: the host may use it too.  That is the one piece of global state that we touch.
+ */
+#ifndef TG_UPSTREAM_CLIENT_H
+#define TG_UPSTREAM_CLIENT_H
+
+#include "util/limits.h"
+
+struct event_base;
+struct tg_upstream;
+
+struct tg_upstream_options {
+    struct event_base *base;        /* borrowed */
+    const struct tg_limits *limits; /* borrowed; read at the first request */
+};
+
+/* Holds no descriptor before its first request.  NULL when out of memory. */
+struct tg_upstream *tg_upstream_new(const struct tg_upstream_options *options);
+
+/* Closes the kept connections.  Its fetches have been freed before.  NULL is fine. */
+void tg_upstream_free(struct tg_upstream *upstream);
+
+#endif
