@@ -43,11 +43,17 @@ struct tg_sink_ops {
     enum tg_status (*send_lent)(void *sink, const void *data, size_t len, unsigned flags,
                                 tg_release_fn release, void *arg);
 
-    /* Sends len bytes of fd from offset on; fd is borrowed until on_sent is called, from the loop,
-     * with TG_OK, TG_EIO (the file has shrunk or cannot be read) or TG_ECLOSED. on_sent is not
-     * called when the result is below zero, nor after the sink has told its owner that it is gone. */
+    /* Sends len bytes of fd from offset on.  TG_OK: they are sent.  TG_AGAIN: fd is borrowed until
+     * on_sent is called, from the loop, with TG_OK, TG_EIO (the file has shrunk or cannot be read) or
+     * TG_ECLOSED; on_sent is not called after the sink has told its owner that it is gone, nor after
+     * stop_file.  TG_EIO: as there, at once.  NULL where bytes cannot go from a file to the client
+     * unseen: they are to be read, and sent. */
     enum tg_status (*send_file)(void *sink, int fd, off_t offset, uint64_t len, unsigned flags,
                                 void (*on_sent)(void *arg, enum tg_status status), void *arg);
+
+    /* Lets go of the fd of a send_file that goes on, if there is one.  The body has a hole then: no
+     * more is to be sent of it.  NULL with send_file. */
+    void (*stop_file)(void *sink);
 
     /* Bytes taken and not yet given to the kernel. */
     size_t (*pending)(void *sink);

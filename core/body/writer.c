@@ -104,14 +104,19 @@ static enum tg_status commit(struct tg_writer *w)
     return TG_OK;
 }
 
+static void count_turn(struct tg_writer *w, uint64_t len)
+{
+    w->turn += len;
+    if (w->turn > w->o.high_water || w->o.ops->pending(w->o.sink) >= w->o.high_water)
+        w->must_wait = true;
+}
+
 /* What a send of len bytes has come to. */
 static enum tg_status sent(struct tg_writer *w, enum tg_status status, uint64_t len)
 {
     if (status < 0)
         return fail(w, status);
-    w->turn += len;
-    if (w->turn > w->o.high_water || w->o.ops->pending(w->o.sink) >= w->o.high_water)
-        w->must_wait = true;
+    count_turn(w, len);
     return outcome(w);
 }
 
@@ -185,6 +190,15 @@ char *tg_writer_make_room(struct tg_writer *w, size_t n)
     return gather->bytes + gather->len;
 }
 
+char *tg_writer_space(struct tg_writer *w, size_t *size)
+{
+    const struct tg_gather *gather = w->o.gather;
+    if (!tg_writer_make_room(w, gather->size / 2))
+        return NULL;
+    *size = gather->size - gather->len;
+    return gather->bytes + gather->len;
+}
+
 enum tg_status tg_writer_flush(struct tg_writer *w)
 {
     if (w->failed || w->ended)
@@ -244,7 +258,16 @@ enum tg_status tg_writer_send_file(struct tg_writer *w, int fd, off_t offset, ui
         return status;
     w->bytes += len;
     status = w->o.ops->send_file(w->o.sink, fd, offset, len, 0, on_sent, arg);
+    if (status == TG_OK)
+        count_turn(w, len);
     return status < 0 ? fail(w, status) : status;
+}
+
+void tg_writer_stop_file(struct tg_writer *w)
+{
+    w->o.ops->stop_file(w->o.sink);
+    if (!w->failed)
+        fail(w, TG_EIO);
 }
 
 /* --- The end ---------------------------------------------------------------------------------- */

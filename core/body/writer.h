@@ -113,10 +113,20 @@ enum tg_status tg_writer_pass(struct tg_writer *w, const void *data, size_t len,
 /* Sends what is gathered, and the head if that has not gone.  TG_AGAIN as above. */
 enum tg_status tg_writer_flush(struct tg_writer *w);
 
+/* Whether the sink can send files; where it cannot they are read into tg_writer_space(). */
+static inline bool tg_writer_sends_files(const struct tg_writer *w)
+{
+    return w->o.ops->send_file != NULL;
+}
+
 /* Sends part of a file after what is gathered; see tg_sink_ops.send_file.  TG_AGAIN: on_sent is to
- * come.  The bytes count as written. */
+ * come.  TG_OK: it is sent, and must_wait says whether to wait as after a write.  The bytes count as
+ * written. */
 enum tg_status tg_writer_send_file(struct tg_writer *w, int fd, off_t offset, uint64_t len,
                                    void (*on_sent)(void *arg, enum tg_status status), void *arg);
+
+/* Gives up a file for which on_sent is still to come: it is not called, and the body has failed. */
+void tg_writer_stop_file(struct tg_writer *w);
 
 /* Ends a whole body.  TG_ELIMIT: shorter than declared (nothing is sent: abort).  A second end does
  * nothing and says TG_OK. */
@@ -136,7 +146,7 @@ void tg_writer_on_empty(struct tg_writer *w, void (*fn)(void *arg), void *arg);
 char *tg_writer_make_room(struct tg_writer *w, size_t n);
 
 /* Room for n <= TG_WRITER_ROOM_MAX bytes to print into, to be followed by tg_writer_advance() before
- * anything else is called on w (and by more than 0).  NULL: the body takes no more, w->failed says why. */
+ * anything else is called on w.  NULL: the body takes no more, w->failed says why. */
 static inline char *tg_writer_room(struct tg_writer *w, size_t n)
 {
     struct tg_gather *gather = w->o.gather;
@@ -145,7 +155,12 @@ static inline char *tg_writer_room(struct tg_writer *w, size_t n)
     return tg_writer_make_room(w, n);
 }
 
-/* Takes the first n of the bytes that tg_writer_room() gave.  A declared length that they exceed
+/* Room for as many bytes as the gather holds at a time, to read into: *size of them, no fewer than
+ * half of it.  To be followed by tg_writer_advance() (by 0, too) before anything else is called on w.
+ * NULL as from tg_writer_room(). */
+char *tg_writer_space(struct tg_writer *w, size_t *size);
+
+/* Takes the first n of the bytes that tg_writer_room() or tg_writer_space() gave.  A declared length that they exceed
  * shows when they are to go out: w->failed is TG_ELIMIT then, and none of them does. */
 static inline void tg_writer_advance(struct tg_writer *w, size_t n)
 {

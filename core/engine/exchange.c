@@ -689,3 +689,42 @@ enum tg_status tg_exchange_add_field(struct tg_exchange *x, struct tg_slice name
         x->fields.len = before;
     return status;
 }
+
+/* The next field line from *at on, without its CRLF; *at goes behind it.  False at the end. */
+static bool next_line(const struct tg_exchange *x, size_t *at, struct tg_slice *name,
+                      struct tg_slice *value)
+{
+    const char *line = x->fields.p + *at;
+    size_t left = x->fields.len - *at;
+    const char *colon = left ? memchr(line, ':', left) : NULL;
+    const char *end = colon ? memchr(colon, '\r', left - (size_t)(colon - line)) : NULL;
+    if (!end)
+        return false;
+    *name = (struct tg_slice){line, (size_t)(colon - line)};
+    *value = (struct tg_slice){colon + 2, (size_t)(end - colon - 2)};
+    *at += (size_t)(end - line) + 2;
+    return true;
+}
+
+bool tg_exchange_find_field(const struct tg_exchange *x, struct tg_slice name,
+                            struct tg_slice *value)
+{
+    struct tg_slice own;
+    for (size_t at = 0; next_line(x, &at, &own, value);)
+        if (tg_slice_equal_nocase(own, name))
+            return true;
+    return false;
+}
+
+void tg_exchange_remove_field(struct tg_exchange *x, struct tg_slice name)
+{
+    struct tg_slice own;
+    struct tg_slice value;
+    for (size_t from = 0, at = 0; next_line(x, &at, &own, &value); from = at) {
+        if (!tg_slice_equal_nocase(own, name))
+            continue;
+        memmove(x->fields.p + from, x->fields.p + at, x->fields.len - at);
+        x->fields.len -= at - from;
+        at = from;
+    }
+}

@@ -186,4 +186,10 @@ bool tg_exchange_has_field(const struct tg_exchange *x, struct tg_slice name);
 TG_MUST_CHECK enum tg_status tg_exchange_add_field(struct tg_exchange *x, struct tg_slice name,
                                                    struct tg_slice value);
 
+/* The value of the first field of this name in the response's head; false when there is none.  It is
+ * good until the next change of the head. */
+bool tg_exchange_find_field(const struct tg_exchange *x, struct tg_slice name,
+                            struct tg_slice *value);
+void tg_exchange_remove_field(struct tg_exchange *x, struct tg_slice name); /* all of this name */
+
 #endif

@@ -589,6 +589,11 @@ const struct tg_field *tg_conn_fields(const struct tg_conn *conn)
     return conn->fields;
 }
 
+const char *tg_conn_bytes(const struct tg_conn *conn)
+{
+    return conn->block;
+}
+
 struct tg_slice tg_conn_span(const struct tg_conn *conn, struct tg_span span)
 {
     return (struct tg_slice){conn->block + span.at, span.len};

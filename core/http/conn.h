@@ -38,6 +38,7 @@ void tg_conn_take(struct tg_conn *conn, const struct tg_conn_events *events, voi
 
 const struct tg_head *tg_conn_head(const struct tg_conn *conn);
 const struct tg_field *tg_conn_fields(const struct tg_conn *conn); /* head->field_count of them */
+const char *tg_conn_bytes(const struct tg_conn *conn); /* that fields and spans are offsets into */
 struct tg_slice tg_conn_span(const struct tg_conn *conn, struct tg_span span);
 struct tg_slice tg_conn_field_name(const struct tg_conn *conn, const struct tg_field *field);
 struct tg_slice tg_conn_field_value(const struct tg_conn *conn, const struct tg_field *field);

@@ -60,6 +60,7 @@ struct tg_conn {
     bool broken;      /* a write failed: to be freed from the loop */
     bool peer_closed; /* it has sent its last byte */
     bool finishing;   /* the response is whole; goes on when the output is empty */
+    bool more;        /* what is written now is followed by more at once */
     enum tg_gone why; /* for the close that is under way */
 
     struct tg_deadline deadline;
@@ -138,6 +139,7 @@ void tg_conn_refuse(struct tg_conn *conn, int status); /* answers by itself, the
 /* send_file.c */
 enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len, unsigned flags,
                                  void (*on_sent)(void *arg, enum tg_status status), void *arg);
+void tg_conn_stop_file(void *sink);
 void tg_file_send_go_on(struct tg_conn *conn); /* the output is empty */
 void tg_file_send_free(struct tg_conn *conn);
 

@@ -35,7 +35,8 @@ static ssize_t write_now(struct tg_conn *conn, const struct iovec *runs, int n)
     if (evbuffer_get_length(tg_conn_output(conn)) || conn->file)
         return 0;
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)runs, .msg_iovlen = (size_t)n};
-    ssize_t sent = sendmsg(bufferevent_getfd(conn->bev), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (conn->more ? MSG_MORE : 0);
+    ssize_t sent = sendmsg(bufferevent_getfd(conn->bev), &message, flags);
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return 0;
     return sent;
@@ -333,6 +334,7 @@ const struct tg_sink_ops tg_conn_sink = {
     .send = send_runs,
     .send_lent = send_lent,
     .send_file = tg_conn_send_file,
+    .stop_file = tg_conn_stop_file,
     .pending = pending,
     .on_drain = on_drain,
 };

@@ -8,7 +8,7 @@
 #include "util/mem.h"
 
 enum {
-    WINDOW = 1 << 20, /* bytes of one chunk, and of one turn of the loop */
+    WINDOW = 2 << 20, /* bytes of one chunk, and of one turn of the loop */
 };
 
 struct tg_file_send {
@@ -18,8 +18,8 @@ struct tg_file_send {
     uint64_t left;
     uint64_t window; /* left of the chunk that was begun */
     unsigned flags;
-    bool started;
-    enum tg_status status; /* once it is over */
+    bool started;  /* a chunk was begun */
+    bool watching; /* writable is pending */
     struct event writable;
     void (*on_sent)(void *arg, enum tg_status status);
     void *arg;
@@ -29,17 +29,15 @@ void tg_file_send_free(struct tg_conn *conn)
 {
     if (!conn->file)
         return;
-    event_del(&conn->file->writable);
+    if (conn->file->watching)
+        event_del(&conn->file->writable);
     tg_free(conn->file);
     conn->file = NULL;
 }
 
-static void end(struct tg_conn *conn, enum tg_status status)
+void tg_conn_stop_file(void *sink)
 {
-    void (*on_sent)(void *arg, enum tg_status status) = conn->file->on_sent;
-    void *arg = conn->file->arg;
-    tg_file_send_free(conn);
-    on_sent(arg, status);
+    tg_file_send_free(sink);
 }
 
 /* Around its own bytes a file lets go of its place before them. */
@@ -63,7 +61,10 @@ static enum tg_status begin_window(struct tg_conn *conn)
     int len = snprintf(line, sizeof line, "%s%llx\r\n", file->started ? "\r\n" : "",
                        (unsigned long long)file->window);
     file->started = true;
-    return write_around(conn, line, (size_t)len);
+    conn->more = true;
+    enum tg_status status = write_around(conn, line, (size_t)len);
+    conn->more = false;
+    return status;
 }
 
 static enum tg_status end_chunks(struct tg_conn *conn)
@@ -94,19 +95,33 @@ static enum tg_status send_window(struct tg_conn *conn)
             return TG_EIO;
         file->window -= (uint64_t)n;
         file->left -= (uint64_t)n;
+        if (file->window)
+            return TG_AGAIN; /* it is full, or the file has ended: the next time tells */
     }
     return TG_OK;
 }
 
-static void wait_for_room(struct tg_conn *conn)
+static void on_writable(evutil_socket_t fd, short what, void *arg);
+
+/* TG_ENOMEM: the system refuses. */
+static enum tg_status wait_for_room(struct tg_conn *conn)
 {
-    const struct tg_limits *limits = tg_server_options(conn->server)->limits;
-    struct timeval stall = {(time_t)(limits->write_timeout / 1000),
-                            (suseconds_t)(limits->write_timeout % 1000) * 1000};
-    event_add(&conn->file->writable, limits->write_timeout ? &stall : NULL);
+    const struct tg_server_options *options = tg_server_options(conn->server);
+    uint64_t ms = options->limits->write_timeout;
+    struct timeval stall = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
+    struct tg_file_send *file = conn->file;
+    if (file->watching)
+        return TG_AGAIN;
+    event_assign(&file->writable, options->base, bufferevent_getfd(conn->bev),
+                 EV_WRITE | EV_PERSIST, on_writable, conn);
+    if (event_add(&file->writable, ms ? &stall : NULL) != 0)
+        return TG_ENOMEM;
+    file->watching = true;
+    return TG_AGAIN;
 }
 
-void tg_file_send_go_on(struct tg_conn *conn)
+/* As far as it goes: TG_AGAIN, it goes on by itself; else it is over. */
+static enum tg_status go_on(struct tg_conn *conn)
 {
     struct tg_file_send *file = conn->file;
     enum tg_status status = TG_OK;
@@ -114,24 +129,32 @@ void tg_file_send_go_on(struct tg_conn *conn)
     if (!file->window && file->left)
         status = begin_window(conn);
     if (status == TG_OK && evbuffer_get_length(tg_conn_output(conn)))
-        return; /* on_output wakes us */
+        return TG_AGAIN; /* on_output wakes us */
     if (status == TG_OK)
         status = send_window(conn);
-    if (status == TG_AGAIN) {
-        wait_for_room(conn);
-        return;
+    if (status == TG_AGAIN)
+        return wait_for_room(conn);
+    if (status == TG_OK && file->left) { /* others have their turn between windows */
+        if (!file->watching)
+            tg_server_wake(conn->server, conn, false);
+        return TG_AGAIN;
     }
-    if (status == TG_OK && file->left) {
-        tg_server_wake(conn->server, conn, false); /* others have their turn between windows */
+    return status == TG_OK ? end_chunks(conn) : status;
+}
+
+void tg_file_send_go_on(struct tg_conn *conn)
+{
+    enum tg_status status = go_on(conn);
+    if (status == TG_AGAIN)
         return;
-    }
-    if (status == TG_OK)
-        status = end_chunks(conn);
     if (status == TG_ECLOSED) {
         tg_conn_destroy(conn, TG_GONE_CLIENT);
         return;
     }
-    end(conn, status);
+    void (*on_sent)(void *arg, enum tg_status status) = conn->file->on_sent;
+    void *arg = conn->file->arg;
+    tg_file_send_free(conn);
+    on_sent(arg, status);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -144,6 +167,19 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         tg_file_send_go_on(conn);
 }
 
+static enum tg_status begin(struct tg_conn *conn)
+{
+    enum tg_status status = go_on(conn);
+    if (status == TG_AGAIN)
+        return status;
+    tg_file_send_free(conn);
+    if (status != TG_ECLOSED)
+        return status;
+    conn->broken = true;
+    tg_server_wake(conn->server, conn, false); /* not here: the caller is still at work on conn */
+    return status;
+}
+
 /* NOLINTNEXTLINE(readability-function-size): the sink's interface */
 enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len, unsigned flags,
                                  void (*on_sent)(void *arg, enum tg_status status), void *arg)
@@ -151,28 +187,26 @@ enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len,
     struct tg_conn *conn = sink;
     if (conn->file)
         return TG_EINVAL;
-    bool bodyless = conn->reply.framing == TG_REPLY_BODYLESS;
+    bool some = len && conn->reply.framing != TG_REPLY_BODYLESS;
     /* The head first, and the end as well when there is nothing between them. */
-    enum tg_status status =
-        tg_conn_sink.send(conn, NULL, 0, len && !bodyless ? 0 : flags & TG_SEND_LAST);
-    if (status < 0)
-        return status;
+    conn->more = some;
+    enum tg_status status = tg_conn_sink.send(conn, NULL, 0, some ? 0 : flags & TG_SEND_LAST);
+    conn->more = false;
     conn->reply.bytes += len;
+    if (status < 0 || !some)
+        return status;
     struct tg_file_send *file = tg_calloc(1, sizeof *file);
     if (!file)
         return TG_ENOMEM;
-    file->conn = conn;
-    file->fd = fd;
-    file->offset = offset;
-    file->left = bodyless ? 0 : len;
-    file->flags = len ? flags : 0;
-    file->on_sent = on_sent;
-    file->arg = arg;
-    event_assign(&file->writable, tg_server_options(conn->server)->base,
-                 bufferevent_getfd(conn->bev), EV_WRITE, on_writable, conn);
+    *file = (struct tg_file_send){.conn = conn,
+                                  .fd = fd,
+                                  .offset = offset,
+                                  .left = len,
+                                  .flags = flags,
+                                  .on_sent = on_sent,
+                                  .arg = arg};
     conn->file = file;
     if (flags & TG_SEND_LAST)
         conn->reply.last = true;
-    tg_server_wake(conn->server, conn, false);
-    return TG_AGAIN;
+    return begin(conn);
 }

@@ -100,9 +100,9 @@ static void choose_format(lua_State *L, struct tg_call *call, const struct tg_re
 }
 
 static uint64_t describe_kind(lua_State *L, struct tg_call *call, int body,
-                              const struct tg_response_info *info)
+                              const struct tg_response_info *info, bool part)
 {
-    struct tg_body_about about = {info, TG_LENGTH_UNKNOWN, NULL};
+    struct tg_body_about about = {info, part, TG_LENGTH_UNKNOWN, NULL};
     const struct tg_body_kind *kind = tg_body_kind_of(L, body);
     if (kind->describe)
         kind->describe(L, &call->out, body, &about);
@@ -118,12 +118,23 @@ static void drop_body(lua_State *L, struct tg_call *call, int body)
         kind->drop(L, &call->out, body);
 }
 
-/* Sets Content-Type where the response has none, the format, and the length where it is known. */
+/* What is known of all of it by its body and by its headers. */
+static uint64_t length_of(lua_State *L, uint64_t body, uint64_t said)
+{
+    if (body != TG_LENGTH_UNKNOWN && said != TG_LENGTH_UNKNOWN && said != body)
+        luaL_error(L, "the body does not have the length that its Content-Length says");
+    return body != TG_LENGTH_UNKNOWN ? body : said;
+}
+
+/* Sets Content-Type where the response has none, the format, and the length where it is known.  Where
+ * the body is but a part, only the script can know how long all of it will be. */
 static void describe(lua_State *L, struct tg_call *call, int body, enum body_kind kind,
-                     const struct tg_response_info *info)
+                     const struct tg_response_info *info, bool part)
 {
     struct tg_exchange *x = call->exchange;
     uint64_t length = TG_LENGTH_UNKNOWN;
+    uint64_t said = info->length;
+    int status = x->head.status;
     bool typed = info->content_type != NULL;
     switch (kind) {
     case BODY_NONE:
@@ -138,7 +149,7 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
         choose_format(L, call, info);
         break;
     case BODY_KIND:
-        length = describe_kind(L, call, body, info);
+        length = describe_kind(L, call, body, info, part);
         break;
     case BODY_OBJECT:
         if (!typed && luaL_getmetafield(L, body, "__content_type") != LUA_TNIL)
@@ -149,9 +160,9 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
     case BODY_UNKNOWN:
         luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, body));
     }
-    if (length != TG_LENGTH_UNKNOWN && info->length != TG_LENGTH_UNKNOWN && info->length != length)
-        luaL_error(L, "the body does not have the length that its Content-Length says");
-    x->head.length = length != TG_LENGTH_UNKNOWN ? length : info->length;
+    if (status != x->head.status)
+        said = TG_LENGTH_UNKNOWN;
+    x->head.length = part ? said : length_of(L, length, said);
     x->head.fields = tg_buf_slice(&x->fields);
 }
 
@@ -165,7 +176,7 @@ static void prepare_format(struct tg_call *call, const struct tg_response_info *
 }
 
 /* Reads the response at index and readies the writer; pushes its body and gives its kind. */
-static enum body_kind begin(lua_State *L, struct tg_call *call, int index)
+static enum body_kind begin(lua_State *L, struct tg_call *call, int index, bool part)
 {
     struct tg_response_info info;
     struct tg_exchange *x = call->exchange;
@@ -175,7 +186,7 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index)
     tg_fetch_response_unwrap(L, body);
     enum body_kind kind = kind_of(L, body);
     prepare_format(call, &info);
-    describe(L, call, body, kind, &info);
+    describe(L, call, body, kind, &info, part);
     lua_settop(L, body);
     tg_writer_begin(&x->writer, &x->head);
     return kind;
@@ -373,7 +384,7 @@ int tg_body_produce(lua_State *L)
     lua_settop(L, 0);
     tg_call_push_context(L, call);
     lua_getfield(L, 1, "response");
-    enum body_kind kind = begin(L, call, 2);
+    enum body_kind kind = begin(L, call, 2, false);
     if (sends_no_body(x)) {
         drop_body(L, call, 3);
         tg_out_check(L, tg_writer_end_bodyless(&x->writer));
@@ -395,6 +406,24 @@ int tg_body_produce(lua_State *L)
     lua_rotate(L, 1, -1);
     lua_callk(L, 2, 0, (lua_KContext)call, produced);
     return produced(L, LUA_OK, (lua_KContext)call);
+}
+
+/* Without metamethods: no code of the script's runs here. */
+static bool raw_table(lua_State *L, const char *field)
+{
+    lua_pushstring(L, field);
+    return lua_rawget(L, -2) == LUA_TTABLE;
+}
+
+void tg_body_drop(lua_State *L, struct tg_call *call)
+{
+    int top = lua_gettop(L);
+    tg_call_push_context(L, call);
+    if (lua_istable(L, -1) && raw_table(L, "response")) {
+        raw_table(L, "body");
+        drop_body(L, call, lua_gettop(L));
+    }
+    lua_settop(L, top);
 }
 
 /* --- The low-level calls ---------------------------------------------------------------------- */
@@ -447,9 +476,7 @@ int tg_body_write_response(lua_State *L)
     lua_settop(L, 2);
     if (x->writer.committed || x->writer.head)
         return luaL_error(L, "the response was sent before");
-    enum body_kind kind = begin(L, call, 2);
-    if (kind != BODY_KIND)
-        x->head.length = TG_LENGTH_UNKNOWN; /* more parts may follow */
+    enum body_kind kind = begin(L, call, 2, true);
     if (sends_no_body(x)) {
         drop_body(L, call, 3);
         tg_out_check(L, tg_writer_end_bodyless(&x->writer));

@@ -4,8 +4,13 @@
 
 #include <lua.h>
 
+struct tg_call;
+
 /* Runs on a call's task, with the call as its one light userdata: sends ctx.response. */
 int tg_body_produce(lua_State *L);
+
+/* Lets go of the body of call's ctx.response, which is not written, or not to its end. */
+void tg_body_drop(lua_State *L, struct tg_call *call);
 
 /* ctx:write_response(response), ctx:write_response_body(body), ctx:flush(), ctx:response_sent(). */
 int tg_body_write_response(lua_State *L);

@@ -2,6 +2,7 @@
 #ifndef TG_LUA_BODY_KIND_H
 #define TG_LUA_BODY_KIND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <lua.h>
@@ -12,7 +13,7 @@
 struct tg_call;
 struct tg_format;
 struct tg_response_info;
-struct tg_task;
+struct tg_serving;
 
 /* Where a body is written to: the response of an exchange, or what a script reads.  Something of Lua's
  * holds it. */
@@ -22,17 +23,13 @@ struct tg_out {
     struct tg_writer *writer; /* NULL once nothing can be written any more */
     const struct tg_format *format;
     int choice; /* what describe has decided, for start and write; 0 where it was not called */
-
-    /* While a file is sent. */
-    struct tg_task *task;
-    int file;            /* open, or -1 */
-    uint64_t length;     /* of the file */
-    enum tg_status sent; /* how sending it ended */
+    struct tg_serving *serving; /* a file that was described and is not written yet; or NULL */
 };
 
 /* What is known of a body before it is produced. */
 struct tg_body_about {
     const struct tg_response_info *said; /* by the response's own headers */
+    bool part;                           /* other bodies may follow it in the same response */
     uint64_t length;                     /* in bytes; TG_LENGTH_UNKNOWN unless describe sets it */
     const char
         *media_type; /* Content-Type where the response has none; NULL: none.  Good for as long
@@ -42,15 +39,16 @@ struct tg_body_about {
 /* A type of userdata that is a body. */
 struct tg_body_kind {
     /* Says what is known of the body at index, before anything of the response is committed.  May
-     * change the status and add fields to out->call->exchange's head.  May raise, and must not wait.
-     * NULL: nothing is known. */
+     * change the status and the fields of out->call->exchange's head; a Content-Length of the
+     * script's counts for nothing then.  May raise, and must not wait.  NULL: nothing is known. */
     void (*describe)(lua_State *L, struct tg_out *out, int index, struct tg_body_about *about);
 
     /* A function of (struct tg_out * as light userdata, the body) that writes all of it, waiting as it
      * has to, and begins no more than that: the writer is ended by its caller. */
     lua_CFunction write;
 
-    /* It will not be written: HEAD, 204, 304.  May be NULL. */
+    /* It will not be written (HEAD, 204, 304), or not to its end.  May be called when there is nothing
+     * to let go of, and must not wait.  May be NULL. */
     void (*drop)(lua_State *L, struct tg_out *out, int index);
 
     /* In the place of write, for a body that goes on by itself, from callbacks of the loop, with no

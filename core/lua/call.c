@@ -19,7 +19,7 @@ static int make(lua_State *L)
 {
     struct tg_exchange *x = lua_touserdata(L, 1);
     struct tg_call *call = lua_newuserdatauv(L, sizeof *call, TG_CALL_VALUES);
-    *call = (struct tg_call){.ref = LUA_NOREF, .out = {.file = -1}};
+    *call = (struct tg_call){.ref = LUA_NOREF};
     luaL_setmetatable(L, TG_REQUEST_TYPE);
 
     lua_createtable(L, 0, 2);

@@ -15,6 +15,7 @@
 #include "lua/core.h"
 #include "lua/failure.h"
 #include "lua/fetch_body.h"
+#include "lua/file_body.h"
 #include "lua/interceptor.h"
 #include "util/clock.h"
 #include "util/mem.h"
@@ -107,6 +108,12 @@ static void let_go(struct tg_exchange *x, struct tg_call *call)
     luaL_unref(tg_lua_main(lua), LUA_REGISTRYINDEX, call->ref); /* last: call may be gone */
 }
 
+static int drop_body(lua_State *L)
+{
+    tg_body_drop(L, lua_touserdata(L, 1));
+    return 0;
+}
+
 static void on_end(struct tg_exchange *x, enum tg_ending ending)
 {
     struct tg_call *call = x->script_data;
@@ -114,6 +121,8 @@ static void on_end(struct tg_exchange *x, enum tg_ending ending)
         return;
     on_cancel(x);
     tg_fetch_bodies_close(call->fetches);
+    if (ending != TG_ENDING_DONE)
+        tg_lua_enter(x->script->arg, drop_body, call);
     run_on_close(x->script->arg, call, ending);
     let_go(x, call);
 }
@@ -132,7 +141,9 @@ static bool on_release(struct tg_exchange *x)
 
 static int drop_response(lua_State *L)
 {
-    tg_call_push_context(L, lua_touserdata(L, 1));
+    struct tg_call *call = lua_touserdata(L, 1);
+    tg_body_drop(L, call);
+    tg_call_push_context(L, call);
     lua_pushnil(L);
     lua_setfield(L, -2, "response");
     return 0;
@@ -140,8 +151,11 @@ static int drop_response(lua_State *L)
 
 static void on_drop_response(struct tg_exchange *x)
 {
-    if (x->script_data)
-        tg_lua_enter(x->script->arg, drop_response, x->script_data);
+    struct tg_call *call = x->script_data;
+    if (!call)
+        return;
+    tg_lua_enter(x->script->arg, drop_response, call);
+    tg_file_drop(&call->out); /* where a script's table hides it */
 }
 
 /* --- Predicates of terminate_when ------------------------------------------------------------- */

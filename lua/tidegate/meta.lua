@@ -60,11 +60,24 @@ function tg.seq(iterator, state, control) end
 ---@return tidegate.Generator
 function tg.generate(produce) end
 
+---@class tidegate.FileOptions
+---@field root? string a folder that path is relative to and does not leave, by ".." or by links
+---@field follow? boolean links may lead out of root
+---@field content_type? string else by the path's extension
+---@field etag? string|false else made of inode, size and time of change
+---@field last_modified? number|false seconds since 1970; else the file's
+---@field ranges? boolean false: the whole file or nothing
+---@field download? boolean|string to be saved under its own or another name
+---@field sendfile? boolean false: the file is read and then sent
+
 --- A file as a body: opened when it is sent. One that is missing, or is no regular file, is an
---- error of status 404, one that may not be read of 403.
+--- error of status 404, one that may not be read of 403. As the body of a 200 to GET or HEAD it is
+--- what the client's conditions and ranges ask for: 206, 304, 412, 416. Headers that the response
+--- has itself win.
 ---@param path string
+---@param options? tidegate.FileOptions
 ---@return tidegate.File
-function tg.file(path) end
+function tg.file(path, options) end
 
 --- A store of strings and numbers that all workers and generations of the script have in common.
 --- Every call is atomic. What was used least recently makes room for what is new.

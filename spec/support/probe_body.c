@@ -97,7 +97,14 @@ static enum tg_status sink_send_file(void *sink, int fd, off_t offset, uint64_t 
         return b->answer;
     lua_pushfstring(b->L, "file %d %I %I", fd, (lua_Integer)offset, (lua_Integer)len);
     note(b);
-    return TG_AGAIN;
+    return b->full ? TG_AGAIN : TG_OK;
+}
+
+static void sink_stop_file(void *sink)
+{
+    struct body *b = sink;
+    lua_pushliteral(b->L, "stop");
+    note(b);
 }
 
 static size_t sink_pending(void *sink)
@@ -118,6 +125,7 @@ static const struct tg_sink_ops ops = {
     .send = sink_send,
     .send_lent = sink_send_lent,
     .send_file = sink_send_file,
+    .stop_file = sink_stop_file,
     .pending = sink_pending,
     .on_drain = sink_on_drain,
 };
@@ -274,6 +282,33 @@ static int b_send_file(lua_State *L)
     return push_status(L, tg_writer_send_file(&b->writer, (int)luaL_checkinteger(L, 2),
                                               (off_t)luaL_checkinteger(L, 3),
                                               (uint64_t)luaL_checkinteger(L, 4), NULL, NULL));
+}
+
+static int b_stop_file(lua_State *L)
+{
+    tg_writer_stop_file(&body_at(L)->writer);
+    return 0;
+}
+
+/* put(text): puts as much of it as fits into the space that the writer gives -> the space's size, how
+ * much was put there; or nil and why */
+static int b_put(lua_State *L)
+{
+    struct body *b = body_at(L);
+    size_t len;
+    size_t size = 0;
+    const char *text = luaL_checklstring(L, 2, &len);
+    char *space = tg_writer_space(&b->writer, &size);
+    if (!space) {
+        lua_pushnil(L);
+        return 1 + push_status(L, b->writer.failed);
+    }
+    len = len < size ? len : size;
+    memcpy(space, text, len);
+    tg_writer_advance(&b->writer, len);
+    lua_pushinteger(L, (lua_Integer)size);
+    lua_pushinteger(L, (lua_Integer)len);
+    return 2;
 }
 
 static void on_drained(void *arg)
@@ -438,6 +473,8 @@ static void make_classes(lua_State *L)
         {"finish", b_end},
         {"finish_bodyless", b_end_bodyless},
         {"send_file", b_send_file},
+        {"stop_file", b_stop_file},
+        {"put", b_put},
         {"on_drain", b_on_drain},
         {"drain", b_drain},
         {"fill", b_fill},

@@ -97,7 +97,8 @@ local function arguments(self, options)
     argv[#argv + 1] = address
   end
   table.move(options.args or {}, 1, #(options.args or {}), #argv + 1, argv)
-  return argv
+  local wrapped = table.move(options.wrap or {}, 1, #(options.wrap or {}), 1, {})
+  return table.move(argv, 1, #argv, #wrapped + 1, wrapped)
 end
 
 -- An error with what it logged; the server stays, for the other specs that use it.
@@ -121,7 +122,8 @@ local function await_listeners(self, count)
 end
 
 -- start { script = text | file = path, files = { [name] = text }, args = {…}, env = {…},
---         listen = address | list, cwd = path, workers = n (1; false: what the script says) }
+--         listen = address | list, cwd = path, workers = n (1; false: what the script says),
+--         wrap = { command, … that runs it } }
 -- Returns once it listens: { port, pid, url, urls, dir, script }.  files lie beside the script.
 function server.start(options)
   local self = setmetatable({ dir = server.folder() }, Server)
