@@ -58,6 +58,11 @@ struct tidegate_options {
     int access_log; /* not 0: a line at TIDEGATE_INFO for each exchange (the default) */
     int dev;        /* not 0: unhandled errors are shown to the client */
 
+    /* A signal that the gateway may have for itself, SIGVTALRM say: tidegate_start() sets its handler,
+     * for good.  With it limits.slice and limits.script hold; it comes only to threads that run
+     * scripts, and only while those compute.  0: none, and a script may compute for ever. */
+    int alarm_signal;
+
     /* Called, protected, for each new Lua state before the script is loaded: adds C functions.
      * Not 0: the load fails.  It may raise.  On the thread that loads: that of tidegate_new() at
      * first; for a reload one of the gateway's own, or the host's where base is set. */
@@ -83,8 +88,8 @@ TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
 /* Listens.  TIDEGATE_EIO: tidegate_error() says what and why. */
 TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
 
-/* Serves until tidegate_stop(), the first worker on this thread, each other on one of its own, which
- * block every signal.  Only for a gateway with loops of its own.  TIDEGATE_EIO: a thread could not be
+/* Serves until tidegate_stop(), the first worker on this thread, each other on one of its own, with
+ * this one's signal mask.  Only for a gateway with loops of its own.  TIDEGATE_EIO: a thread could not be
  * started, or a worker's loop has ended by itself. */
 TIDEGATE_API enum tidegate_status tidegate_run(struct tidegate *g);
 

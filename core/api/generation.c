@@ -54,6 +54,7 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
                  .post = w->post,
                  .worker = w->index + 1,
                  .generation = number},
+        .slices = &w->slices,
         .suspended = tg_worker_on_suspended,
         .suspended_arg = w,
         .setup = g->setup,

@@ -1,6 +1,4 @@
 /* loader.c - the thread on which reloads are loaded; on a host's loop, that loop. */
-#include <signal.h>
-
 #include "api/gateway.h"
 #include "io/loop.h"
 
@@ -45,15 +43,9 @@ enum tg_status tg_loader_open(struct tidegate *g)
     return TG_OK;
 }
 
-/* Signals are for the threads of the host. */
 static enum tg_status start(struct tidegate *g)
 {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&g->loader.thread, NULL, load, g);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     g->loader.running = !error;
     return error ? TG_EIO : TG_OK;
 }

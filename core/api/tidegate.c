@@ -1,7 +1,6 @@
 /* tidegate.c - the public interface, on top of everything else. */
 #include <tidegate.h>
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +129,7 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     g->common.access_log = options->access_log;
     g->common.dev = options->dev;
     g->common.broker = tg_broker_new();
+    g->common.alarm_signal = options->alarm_signal;
     g->script = tg_strdup(options->script ? options->script : "script");
     g->text = options->script_text ? tg_strdup(options->script_text) : NULL;
     if (!g->common.stores || !g->common.broker || !g->common.own || !g->script ||
@@ -185,6 +185,8 @@ void tidegate_free(struct tidegate *g)
     if (!g)
         return;
     tg_loader_close(g);
+    if (g->base && g->worker_count)
+        tg_worker_stop_alarm(&g->workers[0]);
     tg_watch_free(g->watch);
     for (unsigned i = 0; i < g->worker_count; i++)
         tg_worker_close(&g->workers[i]);
@@ -231,6 +233,12 @@ enum tidegate_status tidegate_start(struct tidegate *g)
     if (!server_of(g) || g->started)
         return TIDEGATE_EINVAL;
     g->started = true;
+    if (g->common.alarm_signal && tg_alarm_install(g->common.alarm_signal) != TG_OK) {
+        set_error(g, "alarm_signal", "it cannot be caught");
+        return TIDEGATE_EINVAL;
+    }
+    if (g->base)
+        tg_worker_start_alarm(&g->workers[0]);
     for (size_t n = 0; (address = address_to_listen_on(g, n)) != NULL; n++) {
         enum tg_status status = tg_server_listen(server_of(g), address, &why);
         if (status != TG_OK)
@@ -267,17 +275,12 @@ static void *run_worker(void *arg)
     return NULL;
 }
 
-/* The threads leave signals to the host's. */
+/* They have the signal mask of this one, as what scripts start has in turn. */
 static bool start_threads(struct running *all, unsigned count)
 {
-    sigset_t every;
-    sigset_t before;
     bool started = true;
-    sigfillset(&every);
-    pthread_sigmask(SIG_SETMASK, &every, &before);
     for (unsigned i = 1; i < count && started; i++)
         started = all[i].started = pthread_create(&all[i].thread, NULL, run_worker, &all[i]) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return started;
 }
 

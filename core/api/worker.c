@@ -52,6 +52,10 @@ static void adopt(struct tg_worker *w, struct tg_generation *generation)
     w->current = generation;
     w->limits = *tg_lua_script_limits(generation->script);
     w->engine.script = script;
+    if (w->alarm.started && tg_slices_tick(&w->limits) != w->slices.tick) {
+        tg_worker_stop_alarm(w);
+        tg_worker_start_alarm(w);
+    }
     tg_lua_script_adopt(generation->script);
 }
 
@@ -179,6 +183,7 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
                               struct event_base *base)
 {
     *w = (struct tg_worker){.common = common, .index = index, .base = base};
+    w->slices.limits = &w->limits;
     if (pthread_mutex_init(&w->lock, NULL) != 0)
         return TG_ENOMEM;
     w->lock_made = true;
@@ -233,10 +238,28 @@ enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
     return w->server ? TG_OK : TG_ENOMEM;
 }
 
+void tg_worker_start_alarm(struct tg_worker *w)
+{
+    w->slices.tick = tg_slices_tick(&w->limits);
+    if (!w->common->alarm_signal || !w->slices.tick || w->alarm.started)
+        return;
+    if (tg_alarm_start(&w->alarm, w->common->alarm_signal, w->slices.tick, tg_slices_on_tick,
+                       &w->slices) != TG_OK)
+        tg_log(w->common->log, TG_LOG_WARN,
+               "worker %u: no timer for limits.slice and limits.script", w->index + 1);
+}
+
+void tg_worker_stop_alarm(struct tg_worker *w)
+{
+    tg_alarm_stop(&w->alarm);
+}
+
 bool tg_worker_run(struct tg_worker *w)
 {
+    tg_worker_start_alarm(w);
     if (!w->drained)
         event_base_dispatch(w->base);
+    tg_worker_stop_alarm(w);
     return w->drained;
 }
 

@@ -9,8 +9,10 @@
 
 #include "engine/exchange.h"
 #include "http/server.h"
+#include "io/alarm.h"
 #include "io/deadline.h"
 #include "lua/script.h"
+#include "lua/slice.h"
 #include "topic/post.h"
 
 /* One loading of the script, in one worker. */
@@ -26,6 +28,7 @@ struct tg_common {
     bool access_log;
     bool dev;
     bool shared;                 /* there is more than one worker */
+    int alarm_signal;            /* 0: there is none, and scripts may compute for ever */
     atomic_uint stops;           /* how often the gateway was asked to stop */
     atomic_uint_fast64_t number; /* of the generation that new requests go to */
     atomic_size_t connections;
@@ -46,6 +49,9 @@ struct tg_worker {
     bool drain_made;
     unsigned stops_seen;
     bool drained; /* its loop has nothing more to do */
+
+    struct tg_slices slices;
+    struct tg_alarm alarm;
 
     struct tg_limits limits; /* the current script's */
     struct tg_gather gather;
@@ -79,6 +85,10 @@ void tg_worker_wake(struct tg_worker *w);
 
 /* For scripts that are loaded for this worker: what flushes when one of its coroutines waits. */
 void tg_worker_on_suspended(void *arg);
+
+/* On the loop's thread: lets scripts compute for no longer than their limits say. */
+void tg_worker_start_alarm(struct tg_worker *w);
+void tg_worker_stop_alarm(struct tg_worker *w);
 
 /* Runs the loop until the gateway was stopped and the worker is drained.  False: the loop has ended by
  * itself. */

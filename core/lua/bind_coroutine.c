@@ -80,7 +80,7 @@ static int wrap_resumed(lua_State *L, int status, lua_KContext context);
 static int raise_on(lua_State *L, lua_State *co)
 {
     int status = lua_status(co);
-    if (status != LUA_OK && status != LUA_YIELD) {
+    if (status != LUA_OK && status != LUA_YIELD && !tg_task_is_overrun(L)) {
         status = tg_lua_close_thread(co, L);
         if (status != LUA_OK)
             lua_xmove(co, L, 1); /* a closer's error takes the place of the first */

@@ -673,6 +673,7 @@ static enum tg_status load_all(struct tg_lua_script *script)
         .base = script->o.base,
         .held = true,
         .host = &script->o.host,
+        .slices = script->o.slices,
         .log = script->o.log,
         .upstream = script->o.upstream,
         .suspended = script->o.suspended,

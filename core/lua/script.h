@@ -22,6 +22,7 @@ struct tg_lua_script_options {
     const struct tg_log *log;
     struct tg_upstream *upstream;   /* borrowed; NULL: scripts reach no other server */
     struct tg_lua_host host;        /* copied */
+    struct tg_slices *slices;       /* as in tg_lua_options */
     const struct tg_limits *limits; /* where the script says nothing */
     /* Sets limits that win over the script's own; may be NULL. */
     void (*override)(struct tg_limits *limits, void *arg);

@@ -11,6 +11,7 @@
 
 #include "lua/bind_coroutine.h"
 #include "lua/embed.h"
+#include "lua/slice.h"
 #include "lua/state_impl.h"
 #include "util/mem.h"
 
@@ -205,6 +206,7 @@ struct tg_lua *tg_lua_new(const struct tg_lua_options *options)
     lua_setwarnf(lua->L, warn, lua);
     tg_lua_tasks_init(&lua->tasks, lua);
     lua->tasks.held = options->held;
+    lua->tasks.slices = options->slices;
     if (tg_lua_enter(lua, open_libraries, lua) == TG_LUA_DONE)
         return lua;
     tg_lua_free(lua);
@@ -245,9 +247,14 @@ enum tg_lua_result tg_lua_enter(struct tg_lua *lua, lua_CFunction fn, void *arg)
     lua_pushcfunction(L, add_traceback); /* none of these three pushes allocates, */
     lua_pushcfunction(L, fn);            /* so none can raise */
     lua_pushlightuserdata(L, arg);
+    struct tg_slices *slices = lua->tasks.held ? NULL : lua->tasks.slices;
+    struct tg_lua_tasks *before = tg_slices_begin(slices, &lua->tasks);
     lua->tasks.entered++;
     int status = lua_pcall(L, 1, 0, -3);
     lua->tasks.entered--;
+    tg_slices_end(slices, before);
+    if (lua_gethook(L) && !lua->tasks.held)
+        lua_sethook(L, NULL, 0, 0);
     if (status != LUA_OK) {
         const char *message = lua_tostring(L, -1);
         snprintf(lua->error, sizeof lua->error, "%s", message ? message : "(no message)");

@@ -16,6 +16,7 @@
 struct event_base;
 struct tg_lua;
 struct tg_lua_host;
+struct tg_slices;
 struct tg_task;
 struct tg_upstream;
 
@@ -33,6 +34,7 @@ struct tg_lua_options {
     const struct tg_log *log;       /* borrowed */
     struct tg_upstream *upstream;   /* borrowed; may be NULL */
     const struct tg_lua_host *host; /* borrowed; NULL where there is no gateway */
+    struct tg_slices *slices;       /* borrowed, its loop's; NULL: it may compute for ever */
     void (*suspended)(void *arg);   /* called whenever a task has begun to wait; may be NULL */
     void *arg;
 };

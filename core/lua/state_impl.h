@@ -2,6 +2,7 @@
 #ifndef TG_LUA_STATE_IMPL_H
 #define TG_LUA_STATE_IMPL_H
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include <event2/event_struct.h>
@@ -25,6 +26,8 @@ struct tg_lua_level {
     const struct tg_lua_level *up;
 };
 
+struct tg_slices;
+
 struct tg_coroutine {
     lua_State *co;
     int ref;
@@ -46,7 +49,8 @@ struct tg_lua_tasks {
     TAILQ_HEAD(tg_task_list, tg_task) ready; /* woken while Lua ran */
     uint64_t round;                          /* of those that become ready now */
     struct event ready_event;
-    bool held; /* not on the loop's thread yet */
+    struct tg_slices *slices; /* of the loop's thread; may be NULL */
+    bool held;                /* not on the loop's thread yet */
 };
 
 void tg_lua_tasks_init(struct tg_lua_tasks *tasks, struct tg_lua *lua);
@@ -56,6 +60,17 @@ void tg_lua_tasks_fini(struct tg_lua_tasks *tasks);
 
 struct tg_lua_tasks *tg_lua_tasks(struct tg_lua *lua);
 void tg_lua_suspended(const struct tg_lua *lua);
+
+/* For slice.c.  Milliseconds that the task has computed since it has waited last, the runs before this
+ * one; NULL is fine. */
+uint64_t tg_task_computed(const struct tg_task *task);
+/* It is about to be stopped for it: its <close> variables will not run, for nothing limits them. */
+void tg_task_overrun(struct tg_task *task);
+/* Puts the running task at the end of those that are ready; L, which a hook has stopped, must yield
+ * now.  False: it cannot be suspended just here. */
+bool tg_task_preempt(lua_State *L, uint64_t computed);
+/* Whether the running task was stopped. */
+bool tg_task_is_overrun(lua_State *L);
 
 static inline const struct tg_lua_link **tg_lua_link(lua_State *L)
 {
@@ -81,6 +96,7 @@ static inline int tg_lua_resume_level(lua_State *co, lua_State *from, int nargs,
 {
     struct tg_lua_tasks *tasks = tg_lua_tasks_of(co);
     struct tg_lua_level level = {co, from, tasks->levels};
+    atomic_signal_fence(memory_order_release); /* slice.c looks at any moment */
     tasks->levels = &level;
     int status = tg_lua_resume(co, from, nargs, nresults);
     tasks->levels = level.up;

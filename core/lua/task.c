@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <lauxlib.h>
 
+#include "lua/slice.h"
 #include "lua/state_impl.h"
 #include "util/mem.h"
 
@@ -29,6 +30,8 @@ struct tg_task {
     bool woken;  /* while arming */
     bool timed;
     bool timed_out;
+    bool overrun;      /* it has computed for too long, and is being stopped */
+    uint64_t computed; /* milliseconds since it has waited last, the runs before this one */
     lua_KContext serial;
     struct tg_task_wait wait;
     struct event *timer; /* made when it is first needed: most tasks wait for no time */
@@ -100,12 +103,15 @@ static int close_coroutine(struct tg_lua_tasks *tasks, lua_State *co)
     struct tg_task *current = tasks->current;
     const struct tg_lua_level *levels = tasks->levels;
     bool closing = tasks->closing;
+    struct tg_lua_level level = {co, tg_lua_main(tasks->lua), NULL};
+    struct tg_lua_tasks *running = tg_slices_begin(tasks->slices, tasks);
     tasks->current = NULL;
-    tasks->levels = NULL;
+    tasks->levels = &level;
     tasks->closing = true;
     tasks->entered++;
     tg_lua_set_waits(co, false);
     int status = tg_lua_close_thread(co, tg_lua_main(tasks->lua));
+    tg_slices_end(tasks->slices, running);
     tasks->entered--;
     tasks->closing = closing;
     tasks->levels = levels;
@@ -144,7 +150,8 @@ static enum tg_lua_result fail(struct tg_task *task, int status)
     forget_failure(task);
     if (tg_lua_enter(task->tasks->lua, keep_failure, task) != TG_LUA_DONE)
         task->failure = LUA_REFNIL;
-    close_coroutine(task->tasks, task->thread.co);
+    if (!task->overrun) /* Lua leaves hooks off in what a hook's error has killed: nothing would stop it */
+        close_coroutine(task->tasks, task->thread.co);
     drop_coroutine(task); /* at once: what it holds may be all the memory that there is */
     return status == LUA_ERRMEM ? TG_LUA_NOMEM : TG_LUA_FAILED;
 }
@@ -169,7 +176,9 @@ static enum tg_lua_result run(struct tg_task *task, int nargs)
     task->arming = false;
     tasks->current = task;
     tasks->base = co;
+    struct tg_lua_tasks *running = tg_slices_begin(tasks->slices, tasks);
     int status = tg_lua_resume_level(co, tg_lua_main(tasks->lua), nargs, &nresults);
+    tg_slices_end(tasks->slices, running);
     tasks->passing = false;
     tasks->base = base;
     tasks->current = before;
@@ -183,6 +192,8 @@ static enum tg_lua_result run(struct tg_task *task, int nargs)
     if (status != LUA_OK)
         return fail(task, status);
     lua_settop(co, 0);
+    if (lua_gethook(co))
+        lua_sethook(co, NULL, 0, 0);
     return TG_LUA_DONE;
 }
 
@@ -194,6 +205,8 @@ enum tg_lua_result tg_task_start(struct tg_task *task, lua_CFunction fn, void *a
         task->failure = LUA_REFNIL;
         return TG_LUA_NOMEM;
     }
+    task->overrun = false;
+    task->computed = 0;
     lua_pushcfunction(task->thread.co, fn); /* neither of these allocates */
     lua_pushlightuserdata(task->thread.co, arg);
     return run(task, 1);
@@ -314,16 +327,18 @@ struct tg_lua *tg_task_lua(const struct tg_task *task)
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
 /* How many of the script's own coroutines are between L and the task.  Each of them will have to be
- * suspended, and by us. */
-static int check_levels(lua_State *L, const struct tg_task *task)
+ * suspended, and by us; where one cannot be it is -1, and *why says why. */
+static int count_levels(lua_State *L, const struct tg_task *task, const char **why)
 {
     const struct tg_lua_level *level = task->tasks->levels;
     lua_State *inner = L;
     for (int depth = 0;; depth++) {
+        *why = "below a function that cannot be suspended";
         if (!lua_isyieldable(inner))
-            return luaL_error(L, "cannot wait here: below a function that cannot be suspended");
+            return -1;
+        *why = "in a coroutine that a library has resumed";
         if (!level || level->co != inner)
-            return luaL_error(L, "cannot wait here: in a coroutine that a library has resumed");
+            return -1;
         if (inner == task->thread.co)
             return depth;
         inner = level->from;
@@ -353,7 +368,11 @@ struct tg_task *tg_task_check(lua_State *L)
                                      : "cannot wait here: no request or task is running");
         return NULL;
     }
-    if (!reserve_chain(task, (size_t)check_levels(L, task)))
+    const char *why;
+    int depth = count_levels(L, task, &why);
+    if (depth < 0)
+        luaL_error(L, "cannot wait here: %s", why);
+    if (!reserve_chain(task, (size_t)depth))
         luaL_error(L, "not enough memory");
     drop_timer(task); /* of a wait that was armed and then did not begin */
     task->arming = true;
@@ -361,10 +380,8 @@ struct tg_task *tg_task_check(lua_State *L)
     return task;
 }
 
-int tg_task_wait(lua_State *L, const struct tg_task_wait *wait, lua_KFunction k)
+static void begin_wait(struct tg_task *task, const struct tg_task_wait *wait)
 {
-    struct tg_task *task = tg_lua_tasks_of(L)->current;
-    assert(task && task->arming);
     bool woken = task->woken;
     task->wait = *wait;
     task->state = WAITING;
@@ -374,7 +391,50 @@ int tg_task_wait(lua_State *L, const struct tg_task_wait *wait, lua_KFunction k)
     task->tasks->passing = true;
     if (woken)
         tg_task_wake(task);
+}
+
+int tg_task_wait(lua_State *L, const struct tg_task_wait *wait, lua_KFunction k)
+{
+    struct tg_task *task = tg_lua_tasks_of(L)->current;
+    assert(task && task->arming);
+    begin_wait(task, wait);
+    task->computed = 0;
     return lua_yieldk(L, 0, task->serial, k);
+}
+
+/* --- Slices ----------------------------------------------------------------------------------- */
+
+uint64_t tg_task_computed(const struct tg_task *task)
+{
+    return task ? task->computed : 0;
+}
+
+void tg_task_overrun(struct tg_task *task)
+{
+    if (task)
+        task->overrun = true;
+}
+
+bool tg_task_is_overrun(lua_State *L)
+{
+    const struct tg_task *task = tg_lua_tasks_of(L)->current;
+    return task && task->overrun;
+}
+
+/* A wait that is over as soon as it begins: others that are ready have their turn first. */
+bool tg_task_preempt(lua_State *L, uint64_t computed)
+{
+    static const struct tg_task_wait wait = {NULL, NULL};
+    struct tg_task *task = tg_lua_tasks_of(L)->current;
+    const char *why;
+    int depth = task ? count_levels(L, task, &why) : -1;
+    if (depth < 0 || !reserve_chain(task, (size_t)depth))
+        return false;
+    drop_timer(task);
+    task->woken = true;
+    task->computed = computed;
+    begin_wait(task, &wait);
+    return true;
 }
 
 void tg_task_resumed(lua_State *L, lua_KContext context)

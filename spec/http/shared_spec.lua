@@ -32,10 +32,11 @@ describe("tg.shared", function()
   before_each(function() raw.request(s.port, "POST /eval HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\nstore:clear()") end)
 
   local function eval(code)
+    local seen = #s:log()
     local response = raw.request(s.port,
       ("POST /eval HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"):format(#code, code))
     if response.status ~= 200 then
-      return s:wait_log("unhandled .*", nil, #s:log())
+      return s:wait_log("unhandled .*", nil, seen + 1)
     end
     return response.body
   end

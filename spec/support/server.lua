@@ -18,6 +18,7 @@ end
 local server = {
   binary = absolute(os.getenv("TIDEGATE") or "build/tidegate"),
   sanitized = SANITIZED,
+  threads_sanitized = (os.getenv("LD_PRELOAD") or ""):find("libtsan", 1, true) ~= nil,
 }
 
 local function write(path, text)

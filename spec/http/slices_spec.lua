@@ -1,0 +1,148 @@
+-- A handler that computes: others have their turns, and it has an end.
+local harness = require("harness")
+local raw = require("raw")
+local server = require("server")
+
+local SCRIPT = [[
+local tg = require("tidegate")
+local function spin(seconds)
+  local till = os.clock() + (seconds or 1e9)
+  while os.clock() < till do end
+end
+local function tight() while true do end end
+return {
+  limits = { script = 0.4, slice = 0.005, response_timeout = 20 },
+  routes = {
+    { "/", get = function() return { body = "fine" } end },
+    { "/stream", get = function()
+      return { body = function(out) while true do out:write("x") tg.sleep(0.005) end end }
+    end },
+    { "/spin", get = function(request) spin(tonumber(request.query.s)) return { body = "spun" } end },
+    { "/tight", get = tight },
+    { "/pcall", get = function()
+      while true do pcall(function() while true do pcall(tight) end end) end
+    end },
+    { "/coroutine", get = function()
+      local co = coroutine.wrap(function() coroutine.wrap(tight)() end)
+      while true do pcall(co) end
+    end },
+    { "/generator", get = function()
+      return { body = tg.generate(function(yield) for i = 1, 3 do spin(0.05) yield(i) end end) }
+    end },
+    { "/sort", get = function() table.sort({ 1, 2, 3, 4 }, function() tight() end) end },
+    { "/index", get = function() return setmetatable({}, { __index = tight }).x end },
+    { "/tostring", get = function() return tostring(setmetatable({}, { __tostring = tight })) end },
+    { "/gsub", get = function() return (("x"):rep(9)):gsub("x", tight) end },
+    { "/closer", get = function()
+      local c <close> = setmetatable({}, { __close = tight })
+      tight()
+    end },
+    { "/leaves", get = function()
+      return { body = function()
+        local c <close> = setmetatable({}, { __close = tight })
+        tg.sleep(100)
+      end }
+    end },
+    { "/waits-in-between", get = function()
+      for _ = 1, 8 do spin(0.1) tg.sleep(0) end
+      return { body = "waited" }
+    end },
+    { "/on-close", get = function(_, ctx)
+      ctx:on_close(tight)
+      return { body = "closing" }
+    end },
+    { "/handled", interceptors = { { name = "outer",
+        error = function(ctx, err) ctx.response = { status = 299, body = err.stage .. ": " .. err.message } end } },
+      get = tight },
+    { "/sum", get = function()
+      local sum = 0
+      local t = setmetatable({}, { __add = function(a, b) return 1 end })
+      for i = 1, 3e6 do sum = sum + i % 7 end
+      return { body = tostring(sum) }
+    end },
+  },
+}
+]]
+
+-- ThreadSanitizer holds signals back until the thread makes a call that it knows: a loop gets none.
+if server.threads_sanitized then return end
+
+describe("a handler that computes", function()
+  local s
+
+  setup(function() s = server.start({ script = SCRIPT, args = { "--quiet" } }) end)
+  teardown(function() s:stop() end)
+
+  it("lets other streams go on, with less than 50 ms between their pieces (B63)", function()
+    local stream <close> = assert(raw.connect(s.port))
+    assert(stream:send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"))
+    local response = stream:read_head()
+    stream:read_chunk(response)
+    local spinner <close> = assert(raw.connect(s.port))
+    assert(spinner:send("GET /spin?s=0.3 HTTP/1.1\r\nHost: x\r\n\r\n"))
+    local gaps, last, till = {}, harness.now(), harness.now() + 300
+    while harness.now() < till do
+      stream:read_chunk(response)
+      local now = harness.now()
+      gaps[#gaps + 1] = now - last
+      last = now
+    end
+    table.sort(gaps)
+    assert.is_true(#gaps >= 6, #gaps)
+    assert.is_true(gaps[#gaps] < (server.sanitized and 200 or 50), gaps[#gaps])
+    assert.equal("spun", spinner:read_response(5).body)
+  end)
+
+  it("answers right whatever was interrupted", function()
+    local expected = 0
+    for i = 1, 3e6 do expected = expected + i % 7 end
+    for _ = 1, 3 do assert.equal(tostring(expected):gsub("%.0$", ""), (raw.get(s.port, "/sum", 20).body:gsub("%.0$", ""))) end
+    assert.equal("[1,2,3]", raw.get(s.port, "/generator").body)
+  end)
+
+  for _, path in ipairs({ "/tight", "/pcall", "/coroutine", "/sort", "/index", "/tostring", "/gsub",
+    "/closer" }) do
+    it("for ever is stopped with 503, and the next request is fine: " .. path .. " (B63)", function()
+      local began = harness.now()
+      local seen = #s:log()
+      assert.equal(503, raw.get(s.port, path, 20).status)
+      assert.is_true(harness.now() - began < (server.sanitized and 10000 or 3000))
+      s:wait_log("computed for more than 0.400 s without a wait %(limits.script%)", nil, seen + 1)
+      assert.equal("fine", raw.get(s.port, "/").body)
+    end)
+  end
+
+  it("may be answered for by an error stage", function()
+    assert.equal("enter: computed for more than 0.400 s without a wait (limits.script)",
+      raw.get(s.port, "/handled", 20).body)
+  end)
+
+  it("with waits in between may go on", function()
+    assert.equal("waited", raw.get(s.port, "/waits-in-between", 20).body)
+  end)
+
+  it("in a <close> variable, when its client has left, is stopped too", function()
+    local seen = #s:log()
+    local client = assert(raw.connect(s.port))
+    assert(client:send("GET /leaves HTTP/1.1\r\nHost: x\r\n\r\n"))
+    client:read_head()
+    client:reset()
+    s:wait_log("a <close> variable of a task that was cancelled: ", nil, seen + 1)
+    assert.equal("fine", raw.get(s.port, "/", 20).body)
+  end)
+
+  it("in on_close is stopped, and logged", function()
+    local seen = #s:log()
+    assert.equal("closing", raw.get(s.port, "/on-close").body)
+    s:wait_log("on_close: .*computed for more than", nil, seen + 1)
+    assert.equal("fine", raw.get(s.port, "/").body)
+  end)
+
+  it("is stopped a hundred times without a trace in memory", function()
+    local quick <close> = server.start({ script = SCRIPT:gsub("script = 0.4", "script = 0.02") })
+    for _ = 1, 10 do raw.get(quick.port, "/coroutine", 20) end
+    local before = quick:rss()
+    for _ = 1, 90 do assert.equal(503, raw.get(quick.port, "/coroutine", 20).status) end
+    if not server.sanitized then assert.is_true(quick:rss() - before < 2048, quick:rss() - before) end
+  end)
+end)
