@@ -6,6 +6,7 @@
 #ifndef TIDEGATE_H
 #define TIDEGATE_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,9 +59,10 @@ struct tidegate_options {
     int access_log; /* not 0: a line at TIDEGATE_INFO for each exchange (the default) */
     int dev;        /* not 0: unhandled errors are shown to the client */
 
-    /* A signal that the gateway may have for itself, SIGVTALRM say: tidegate_start() sets its handler,
-     * for good.  With it limits.slice and limits.script hold; it comes only to threads that run
-     * scripts, and only while those compute.  0: none, and a script may compute for ever. */
+    /* A signal that the gateway may send to its own threads, SIGVTALRM say, and whose handler the host
+     * has set: see tidegate_on_alarm().  With it limits.slice and limits.script hold; it comes only to
+     * threads that run scripts, and only while those compute.  0: none, and a script may compute for
+     * ever. */
     int alarm_signal;
 
     /* Called, protected, for each new Lua state before the script is loaded: adds C functions.
@@ -92,6 +94,15 @@ TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
  * this one's signal mask.  Only for a gateway with loops of its own.  TIDEGATE_EIO: a thread could not be
  * started, or a worker's loop has ended by itself. */
 TIDEGATE_API enum tidegate_status tidegate_run(struct tidegate *g);
+
+/* The handler of options.alarm_signal, for the host to set before tidegate_start():
+ *
+ *     struct sigaction action = {.sa_flags = SA_SIGINFO | SA_RESTART};
+ *     action.sa_sigaction = tidegate_on_alarm;
+ *     sigaction(SIGVTALRM, &action, NULL);
+ *
+ * One is enough for all gateways of a process.  A signal that no gateway has sent does nothing. */
+TIDEGATE_API void tidegate_on_alarm(int number, siginfo_t *info, void *context);
 
 /* Any thread, any number of times: the first call stops accepting and lets what is in flight finish,
  * up to limits.drain; the second ends it at once.  tidegate_run() then returns. */

@@ -233,10 +233,6 @@ enum tidegate_status tidegate_start(struct tidegate *g)
     if (!server_of(g) || g->started)
         return TIDEGATE_EINVAL;
     g->started = true;
-    if (g->common.alarm_signal && tg_alarm_install(g->common.alarm_signal) != TG_OK) {
-        set_error(g, "alarm_signal", "it cannot be caught");
-        return TIDEGATE_EINVAL;
-    }
     if (g->base)
         tg_worker_start_alarm(&g->workers[0]);
     for (size_t n = 0; (address = address_to_listen_on(g, n)) != NULL; n++) {
@@ -311,6 +307,11 @@ enum tidegate_status tidegate_run(struct tidegate *g)
     if (started && !drained)
         set_error(g, "workers", "the loop of one of them has ended by itself");
     return started && drained ? TIDEGATE_OK : TIDEGATE_EIO;
+}
+
+void tidegate_on_alarm(int number, siginfo_t *info, void *context)
+{
+    tg_alarm_on_signal(number, info, context);
 }
 
 void tidegate_stop(struct tidegate *g)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +69,7 @@ static enum tidegate_status load(struct tidegate **g, const struct cli_options *
     o.access_log = !options->quiet;
     o.dev = options->dev;
     o.watch = options->watch;
-    o.alarm_signal = SIGVTALRM;
+    o.alarm_signal = CLI_ALARM_SIGNAL;
     o.log = cli_log_line;
     o.log_arg = log;
     return tidegate_new(g, &o);

@@ -46,6 +46,14 @@ static void handle(int number, void (*handler)(int))
     sigaction(number, &action, NULL);
 }
 
+static void handle_alarm(void)
+{
+    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_RESTART};
+    action.sa_sigaction = tidegate_on_alarm;
+    sigemptyset(&action.sa_mask);
+    sigaction(CLI_ALARM_SIGNAL, &action, NULL);
+}
+
 static void stop(struct cli_signals *signals, unsigned count)
 {
     cli_log_line(signals->log, TIDEGATE_INFO,
@@ -106,6 +114,7 @@ struct cli_signals *cli_signals_start(struct tidegate *g, struct cli_log *log)
     handle(SIGINT, on_signal);
     handle(SIGTERM, on_signal);
     handle(SIGHUP, on_signal);
+    handle_alarm();
     return signals;
 
 fail_pipe:

@@ -1,15 +1,20 @@
-/* signals.h - SIGINT and SIGTERM end the gateway; the library itself handles no signals. */
+/* signals.h - SIGINT and SIGTERM end the gateway, SIGHUP reloads its script; the library itself sets no
+ * handlers. */
 #ifndef TG_CLI_SIGNALS_H
 #define TG_CLI_SIGNALS_H
 
+#include <signal.h>
 #include <stdbool.h>
 
 #include "cli/log.h"
 
+#define CLI_ALARM_SIGNAL                                                                           \
+    SIGVTALRM /* for tidegate_options.alarm_signal; it has its handler from start on */
+
 struct cli_signals;
 
 /* From here on the first SIGINT or SIGTERM stops g in good order, the second at once, and a third,
- * should even that hang, ends the process.  SIGPIPE does nothing.  One at a time in a process.  NULL:
+ * should even that hang, ends the process.  SIGHUP reloads.  SIGPIPE does nothing.  One at a time in a process.  NULL:
  * no memory, thread or pipe. */
 struct cli_signals *cli_signals_start(struct tidegate *g, struct cli_log *log); /* both borrowed */
 

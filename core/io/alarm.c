@@ -12,7 +12,7 @@
 #define sigev_notify_thread_id _sigev_un._tid /* as timer_create(2) names it */
 #endif
 
-static void on_signal(int number, siginfo_t *info, void *context)
+void tg_alarm_on_signal(int number, siginfo_t *info, void *context)
 {
     (void)number;
     (void)context;
@@ -22,14 +22,6 @@ static void on_signal(int number, siginfo_t *info, void *context)
         alarm->fn(alarm->arg);
     }
     errno = saved;
-}
-
-enum tg_status tg_alarm_install(int signal)
-{
-    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_RESTART};
-    action.sa_sigaction = on_signal;
-    sigemptyset(&action.sa_mask);
-    return sigaction(signal, &action, NULL) == 0 ? TG_OK : TG_EINVAL;
 }
 
 static void set_blocked(int signal, bool blocked)

@@ -1,11 +1,12 @@
 /* alarm.h - a signal to a thread for each so many milliseconds that it has computed.
  *
- * A thread that waits gets none.  The signal's disposition is changed for the process, once, by
- * tg_alarm_install(): only where the host has asked for it.
+ * A thread that waits gets none.  The signal's handler is the host's to set, and is to call
+ * tg_alarm_on_signal().
  */
 #ifndef TG_IO_ALARM_H
 #define TG_IO_ALARM_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -20,8 +21,9 @@ struct tg_alarm {
     timer_t timer;
 };
 
-/* Makes signal call the alarms.  TG_EINVAL: there is no such signal, or it cannot be caught. */
-enum tg_status tg_alarm_install(int signal);
+/* A handler, for sigaction() with SA_SIGINFO | SA_RESTART: calls the alarm that the signal is for, and
+ * does nothing for one of another origin. */
+void tg_alarm_on_signal(int number, siginfo_t *info, void *context);
 
 /* Calls fn(arg), which must be async-signal-safe, after every ms of this thread's time on the processor.
  * TG_EIO: the system has no timer for it. */
