@@ -15,7 +15,8 @@
 
 enum { TG_ERROR_MAX = 65536, TG_WORKERS_MAX = 1024 };
 
-/* The thread that loads scripts, so that no worker waits while one loads. */
+/* The thread that loads scripts, so that no worker waits while one loads, and that tells of workers that
+ * are stuck. */
 struct tg_loader {
     pthread_t thread;
     bool running;
@@ -52,6 +53,7 @@ struct tidegate {
     bool started;
 
     struct tg_loader loader;
+    unsigned stuck_after;   /* seconds */
     struct tg_watch *watch; /* of the script's files; or NULL */
     struct tg_wake *reload; /* on the host's loop, where there is one: that is where it loads */
     const struct tg_generation *last; /* the first worker's newest; while it loads, the loader's */
@@ -69,6 +71,7 @@ enum tg_status tg_gateway_reload(struct tidegate *g);
 /* Asks for a reload.  Any thread. */
 enum tg_status tg_loader_ask(struct tidegate *g);
 enum tg_status tg_loader_open(struct tidegate *g);
-void tg_loader_close(struct tidegate *g); /* gives up what is being loaded */
+enum tg_status tg_loader_start(struct tidegate *g); /* its thread; for loops of our own */
+void tg_loader_close(struct tidegate *g);           /* gives up what is being loaded */
 
 #endif

@@ -1,6 +1,46 @@
-/* loader.c - the thread on which reloads are loaded; on a host's loop, that loop. */
+/* loader.c - the thread that loads scripts anew, and meanwhile watches over the workers; on a host's
+ * loop that loop loads, and nobody watches.
+ */
+#include <errno.h>
+#include <time.h>
+
 #include "api/gateway.h"
 #include "io/loop.h"
+
+/* --- Watching ----------------------------------------------------------------------------------- */
+
+enum { LOOK_SECONDS = 1 };
+
+/* Scripts are stopped by a hook, but a function in C that does not come back is not: it can only be
+ * told of (B65). */
+static void look_at(struct tidegate *g, struct tg_worker *w)
+{
+    uint64_t turn = atomic_load_explicit(&w->slices.turn, memory_order_relaxed);
+    if (turn && turn == w->watched_turn) {
+        if (++w->stuck_for == g->stuck_after)
+            tg_log(&g->log, TG_LOG_ERROR,
+                   "worker %u: stuck: one call has run for %u s; a function in C cannot be stopped",
+                   w->index + 1, w->stuck_for);
+        return;
+    }
+    if (w->stuck_for >= g->stuck_after)
+        tg_log(&g->log, TG_LOG_WARN, "worker %u: goes on after %u s", w->index + 1, w->stuck_for);
+    w->watched_turn = turn;
+    w->stuck_for = 0;
+}
+
+static void wait_and_look(struct tidegate *g)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LOOK_SECONDS;
+    if (pthread_cond_timedwait(&g->loader.asked, &g->loader.lock, &until) != ETIMEDOUT)
+        return;
+    for (unsigned i = 0; i < g->worker_count; i++)
+        look_at(g, &g->workers[i]);
+}
+
+/* --- Loading ------------------------------------------------------------------------------------ */
 
 static void *load(void *arg)
 {
@@ -9,7 +49,7 @@ static void *load(void *arg)
     pthread_mutex_lock(&loader->lock);
     while (!loader->quit) {
         if (!loader->wanted) {
-            pthread_cond_wait(&loader->asked, &loader->lock);
+            wait_and_look(g);
             continue;
         }
         loader->wanted = 0; /* one reload answers all that asked before it began */
@@ -35,12 +75,15 @@ enum tg_status tg_loader_open(struct tidegate *g)
     }
     if (pthread_mutex_init(&loader->lock, NULL) != 0)
         return TG_ENOMEM;
-    if (pthread_cond_init(&loader->asked, NULL) != 0) {
-        pthread_mutex_destroy(&loader->lock);
-        return TG_ENOMEM;
-    }
-    loader->made = true;
-    return TG_OK;
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    loader->made = pthread_cond_init(&loader->asked, &clock) == 0;
+    pthread_condattr_destroy(&clock);
+    if (loader->made)
+        return TG_OK;
+    pthread_mutex_destroy(&loader->lock);
+    return TG_ENOMEM;
 }
 
 static enum tg_status start(struct tidegate *g)
@@ -48,6 +91,14 @@ static enum tg_status start(struct tidegate *g)
     int error = pthread_create(&g->loader.thread, NULL, load, g);
     g->loader.running = !error;
     return error ? TG_EIO : TG_OK;
+}
+
+enum tg_status tg_loader_start(struct tidegate *g)
+{
+    pthread_mutex_lock(&g->loader.lock);
+    enum tg_status status = g->loader.running ? TG_OK : start(g);
+    pthread_mutex_unlock(&g->loader.lock);
+    return status;
 }
 
 enum tg_status tg_loader_ask(struct tidegate *g)

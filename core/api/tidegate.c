@@ -289,7 +289,9 @@ enum tidegate_status tidegate_run(struct tidegate *g)
         return TIDEGATE_ENOMEM;
     for (unsigned i = 0; i < g->worker_count; i++)
         all[i] = (struct running){.g = g, .worker = &g->workers[i]};
-    bool started = start_threads(all, g->worker_count);
+    uint64_t script = g->workers[0].limits.script;
+    g->stuck_after = script ? (unsigned)(script / 1000) + 2 : 30;
+    bool started = tg_loader_start(g) == TG_OK && start_threads(all, g->worker_count);
     if (!started) {
         set_error(g, "workers", "no thread for one of them");
         tidegate_stop(g);

@@ -52,6 +52,8 @@ struct tg_worker {
 
     struct tg_slices slices;
     struct tg_alarm alarm;
+    uint64_t watched_turn; /* the watching thread's: as it saw slices.turn last */
+    unsigned stuck_for;    /* how often it has seen the same; about seconds */
 
     struct tg_limits limits; /* the current script's */
     struct tg_gather gather;

@@ -146,3 +146,27 @@ describe("a handler that computes", function()
     if not server.sanitized then assert.is_true(quick:rss() - before < 2048, quick:rss() - before) end
   end)
 end)
+
+describe("a function in C that does not come back", function()
+  it("is logged, and the other workers go on (B65)", function()
+    local s <close> = server.start({ workers = 2, script = [[
+      return { limits = { script = 0.1, response_timeout = 0 }, routes = {
+        { "/", get = function() return { body = "fine" } end },
+        { "/stuck", get = function(request)
+          local n = tonumber(request.query.n)
+          return { body = tostring((("a"):rep(n):find(("a-"):rep(n // 2) .. "b"))) }
+        end },
+      } }]] })
+    local stuck <close> = assert(raw.connect(s.port))
+    assert(stuck:send("GET /stuck?n=34 HTTP/1.1\r\nHost: x\r\n\r\n"))
+    s:wait_log("error worker %d: stuck: one call has run for 2 s", 20)
+    local served = 0
+    for _ = 1, 40 do
+      local client <close> = assert(raw.connect(s.port))
+      client:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+      if client:read_head(0.05) then served = served + 1 end
+    end
+    assert.is_true(served >= 5, served)
+    s:discard()
+  end)
+end)
