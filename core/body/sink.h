@@ -29,6 +29,14 @@ enum {
 /* Called once, when the sink is done with bytes it was lent; perhaps before the call returns. */
 typedef void (*tg_release_fn)(const void *data, size_t len, void *arg);
 
+/* Bytes that go out alike to many: around them is, ready, what makes a chunk of them (RFC 9112, 7.1). */
+struct tg_parcel {
+    const char *bytes;
+    size_t len;    /* more than 0 */
+    size_t before; /* bytes of framing in front of them */
+    size_t after;  /* and behind */
+};
+
 /* All of these are called on the worker's own thread and call back only where they say so. */
 struct tg_sink_ops {
     /* Fixes status, fields and framing; nothing goes out yet.  head is borrowed until it returns.
@@ -42,6 +50,10 @@ struct tg_sink_ops {
     /* As send, for one run that the sink may keep until it calls release(data, len, arg). */
     enum tg_status (*send_lent)(void *sink, const void *data, size_t len, unsigned flags,
                                 tg_release_fn release, void *arg);
+
+    /* The same for a parcel; the release is of its bytes. May be NULL: send_lent does. */
+    enum tg_status (*send_parcel)(void *sink, const struct tg_parcel *parcel, tg_release_fn release,
+                                  void *arg);
 
     /* Sends len bytes of fd from offset on.  TG_OK: they are sent.  TG_AGAIN: fd is borrowed until
      * on_sent is called, from the loop, with TG_OK, TG_EIO (the file has shrunk or cannot be read) or

@@ -235,19 +235,23 @@ enum tg_status tg_writer_write_lent(struct tg_writer *w, const void *data, size_
     return sent(w, w->o.ops->send_lent(w->o.sink, data, len, 0, release, arg), len);
 }
 
-enum tg_status tg_writer_pass(struct tg_writer *w, const void *data, size_t len,
+enum tg_status tg_writer_pass(struct tg_writer *w, const struct tg_parcel *parcel,
                               tg_release_fn release, void *arg)
 {
-    enum tg_status status = make_way(w, len);
+    const struct tg_sink_ops *ops = w->o.ops;
+    enum tg_status status = make_way(w, parcel->len);
     if (status < 0) {
-        release(data, len, arg);
+        release(parcel->bytes, parcel->len, arg);
         return status;
     }
-    w->bytes += len;
-    status = w->o.ops->send_lent(w->o.sink, data, len, 0, release, arg);
+    w->bytes += parcel->len;
+    if (ops->send_parcel)
+        status = ops->send_parcel(w->o.sink, parcel, release, arg);
+    else
+        status = ops->send_lent(w->o.sink, parcel->bytes, parcel->len, 0, release, arg);
     if (status < 0)
         return fail(w, status);
-    return w->o.ops->pending(w->o.sink) ? TG_AGAIN : TG_OK;
+    return ops->pending(w->o.sink) ? TG_AGAIN : TG_OK;
 }
 
 enum tg_status tg_writer_send_file(struct tg_writer *w, int fd, off_t offset, uint64_t len,

@@ -105,9 +105,9 @@ static inline enum tg_status tg_writer_write(struct tg_writer *w, const void *da
 enum tg_status tg_writer_write_lent(struct tg_writer *w, const void *data, size_t len,
                                     tg_release_fn release, void *arg);
 
-/* Sends the bytes at once, after what is gathered: for what goes to many in the same words.  Lent, as
+/* Sends the parcel at once, after what is gathered: for what goes to many in the same words.  Lent, as
  * above.  TG_AGAIN: some of it waits for the client; tg_writer_on_empty() tells when it does not. */
-enum tg_status tg_writer_pass(struct tg_writer *w, const void *data, size_t len,
+enum tg_status tg_writer_pass(struct tg_writer *w, const struct tg_parcel *parcel,
                               tg_release_fn release, void *arg);
 
 /* Sends what is gathered, and the head if that has not gone.  TG_AGAIN as above. */

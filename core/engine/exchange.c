@@ -234,6 +234,7 @@ static void forget_script(struct tg_exchange *x)
     x->params = NULL;
     x->param_count = 0;
     clear_error(&x->error);
+    tg_conn_forget_fields(x->conn);
     leave_script(script);
 }
 

@@ -65,6 +65,7 @@ static bool learn_evcon(struct tg_conn *conn)
         return true;
     bufferevent_getcb(conn->bev, NULL, NULL, NULL, &arg);
     conn->evcon = arg;
+    conn->fd = bufferevent_getfd(conn->bev);
     if (arg)
         evhttp_connection_set_closecb(conn->evcon, on_evhttp_close, conn);
     bufferevent_decref(conn->bev);
@@ -431,9 +432,10 @@ static void watch(struct tg_conn *conn, short what)
 static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info, void *arg)
 {
     struct tg_conn *conn = arg;
+    size_t len = evbuffer_get_length(out);
+    conn->unsent = len;
     if (!info->n_deleted)
         return;
-    size_t len = evbuffer_get_length(out);
     if ((conn->drain_fn && len <= conn->drain_mark) ||
         (len == 0 && (conn->finishing || conn->file)))
         tg_server_wake(conn->server, conn, false);
@@ -544,6 +546,7 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
     if (!conn)
         return NULL;
     conn->server = server;
+    conn->fd = -1;
     conn->handle = tg_slots_add(tg_server_slots(server), conn);
     conn->bev = bufferevent_socket_new(options->base, -1, BEV_OPT_CLOSE_ON_FREE);
     if (!conn->handle.generation || !conn->bev)
@@ -607,6 +610,19 @@ struct tg_slice tg_conn_field_name(const struct tg_conn *conn, const struct tg_f
 struct tg_slice tg_conn_field_value(const struct tg_conn *conn, const struct tg_field *field)
 {
     return (struct tg_slice){conn->block + field->value, field->value_len};
+}
+
+void tg_conn_forget_fields(struct tg_conn *conn)
+{
+    size_t len = conn->head.target.at + conn->head.target.len; /* the method is before it */
+    char *less = len && len < conn->block_size ? tg_realloc(conn->block, len) : NULL;
+    conn->head.field_count = 0;
+    conn->head.authority.len = 0;
+    conn->fields = NULL;
+    if (!less)
+        return;
+    conn->block = less;
+    conn->block_size = len;
 }
 
 bool tg_conn_secure(const struct tg_conn *conn)

@@ -42,6 +42,11 @@ const char *tg_conn_bytes(const struct tg_conn *conn); /* that fields and spans 
 struct tg_slice tg_conn_span(const struct tg_conn *conn, struct tg_span span);
 struct tg_slice tg_conn_field_name(const struct tg_conn *conn, const struct tg_field *field);
 struct tg_slice tg_conn_field_value(const struct tg_conn *conn, const struct tg_field *field);
+
+/* The request's fields and authority are not needed any more: a stream that may last for days gives
+ * their memory back.  Method and target stay. */
+void tg_conn_forget_fields(struct tg_conn *conn);
+
 bool tg_conn_secure(const struct tg_conn *conn);                      /* TLS */
 const char *tg_conn_peer(const struct tg_conn *conn, uint16_t *port); /* "unix:" and 0 for those */
 uint16_t tg_conn_local_port(const struct tg_conn *conn);

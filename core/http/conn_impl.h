@@ -52,6 +52,8 @@ struct tg_conn {
     bool wake_due; /* it has chores, and is on the server's list */
 
     struct bufferevent *bev;
+    int fd;                          /* the bufferevent's, once evcon is known */
+    size_t unsent;                   /* bytes in its output */
     struct evhttp_connection *evcon; /* NULL until learned */
     char *address;                   /* the peer's, where it is counted; else NULL */
     struct evhttp_request *req;      /* while evhttp waits for our answer */

@@ -32,11 +32,12 @@ static enum tg_status fail(struct tg_conn *conn)
 /* What the socket takes of runs at once; -1 when it is broken. */
 static ssize_t write_now(struct tg_conn *conn, const struct iovec *runs, int n)
 {
-    if (evbuffer_get_length(tg_conn_output(conn)) || conn->file)
+    if (conn->unsent || conn->file)
         return 0;
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)runs, .msg_iovlen = (size_t)n};
     int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (conn->more ? MSG_MORE : 0);
-    ssize_t sent = sendmsg(bufferevent_getfd(conn->bev), &message, flags);
+    ssize_t sent = n == 1 ? send(conn->fd, runs->iov_base, runs->iov_len, flags)
+                          : sendmsg(conn->fd, &message, flags);
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return 0;
     return sent;
@@ -313,10 +314,27 @@ static enum tg_status send_lent(void *sink, const void *data, size_t len, unsign
     return status;
 }
 
+static enum tg_status send_parcel(void *sink, const struct tg_parcel *parcel, tg_release_fn release,
+                                  void *arg)
+{
+    struct tg_conn *conn = sink;
+    struct tg_reply *reply = &conn->reply;
+    if (reply->head || reply->framing == TG_REPLY_BODYLESS)
+        return send_lent(sink, parcel->bytes, parcel->len, 0, release, arg);
+    struct iovec run = {(void *)(uintptr_t)parcel->bytes, parcel->len};
+    if (reply->framing == TG_REPLY_CHUNKED) {
+        run.iov_base = (char *)run.iov_base - parcel->before;
+        run.iov_len += parcel->before + parcel->after;
+    }
+    struct tg_lent lent = {0, release, arg};
+    reply->bytes += parcel->len;
+    return tg_conn_write_lent(conn, &run, 1, &lent);
+}
+
 static size_t pending(void *sink)
 {
     const struct tg_conn *conn = sink;
-    return evbuffer_get_length(tg_conn_output(conn));
+    return conn->unsent;
 }
 
 static void on_drain(void *sink, size_t low_water, void (*fn)(void *arg), void *arg)
@@ -333,6 +351,7 @@ const struct tg_sink_ops tg_conn_sink = {
     .commit = commit,
     .send = send_runs,
     .send_lent = send_lent,
+    .send_parcel = send_parcel,
     .send_file = tg_conn_send_file,
     .stop_file = tg_conn_stop_file,
     .pending = pending,

@@ -13,12 +13,26 @@
 
 struct tg_text *tg_text_new(size_t len)
 {
-    struct tg_text *text = tg_malloc(sizeof *text + len);
+    struct tg_text *text = len <= UINT32_MAX ? tg_malloc(sizeof *text + len + 2) : NULL;
     if (!text)
         return NULL;
+    char *at = text->line + sizeof text->line;
     atomic_init(&text->refs, 1);
     text->len = len;
+    memcpy(text->bytes + len, "\r\n", 2);
+    *--at = '\n';
+    *--at = '\r';
+    do {
+        *--at = "0123456789abcdef"[len % 16];
+        len /= 16;
+    } while (len);
+    text->line_len = (unsigned)(text->line + sizeof text->line - at);
     return text;
+}
+
+struct tg_parcel tg_text_parcel(const struct tg_text *text)
+{
+    return (struct tg_parcel){text->bytes, text->len, text->line_len, 2};
 }
 
 struct tg_text *tg_text_ref(struct tg_text *text)

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "body/sink.h"
 #include "util/map.h"
 #include "util/slice.h"
 #include "util/status.h"
@@ -14,13 +15,16 @@
 /* Bytes that many share, across threads. */
 struct tg_text {
     atomic_uint refs;
+    unsigned line_len; /* of the line that would begin a chunk of it: the end of line */
     size_t len;
-    char bytes[];
+    char line[10];
+    char bytes[]; /* and a line break, which would end the chunk */
 };
 
-struct tg_text *tg_text_new(size_t len);           /* with one reference; NULL: no memory */
-struct tg_text *tg_text_ref(struct tg_text *text); /* text */
-void tg_text_unref(struct tg_text *text);          /* NULL is fine */
+struct tg_text *tg_text_new(size_t len); /* with one reference; NULL: no memory */
+struct tg_parcel tg_text_parcel(const struct tg_text *text);
+struct tg_text *tg_text_ref(struct tg_text *text);              /* text */
+void tg_text_unref(struct tg_text *text);                       /* NULL is fine */
 void tg_text_release(const void *data, size_t len, void *text); /* a tg_release_fn */
 
 /* What subscribers are sent. */

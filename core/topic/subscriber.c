@@ -255,6 +255,12 @@ static void settle(struct tg_subscriber *sub, enum tg_status status)
     show_slow(sub);
 }
 
+static enum tg_status send_text(struct tg_subscriber *sub, struct tg_text *text)
+{
+    struct tg_parcel parcel = tg_text_parcel(text);
+    return tg_writer_pass(sub->writer, &parcel, tg_text_release, tg_text_ref(text));
+}
+
 static void serve(struct tg_subscriber *sub, uint64_t now)
 {
     struct tg_seat *seat = sub->seat;
@@ -277,8 +283,7 @@ static void serve(struct tg_subscriber *sub, uint64_t now)
     sub->sparse = batch->still_sparse && sub->next < seat->head;
     sub->sent_at = now;
     if (batch->text)
-        status = tg_writer_pass(sub->writer, batch->text->bytes, batch->text->len, tg_text_release,
-                                tg_text_ref(batch->text));
+        status = send_text(sub, batch->text);
     settle(sub, status);
 }
 
@@ -332,11 +337,14 @@ static void release_nothing(const void *data, size_t len, void *arg)
 
 static void beat(struct tg_subscriber *sub, uint64_t now)
 {
-    static const char texts[TG_FORMS][4] = {[TG_FORM_STREAM] = ":\n\n", [TG_FORM_LINES] = "\n"};
-    const char *text = texts[sub->form];
+    static const char comment[] = "3\r\n:\n\n\r\n";
+    static const char empty_line[] = "1\r\n\n\r\n";
+    struct tg_parcel parcel = {comment + 3, 3, 3, 2};
+    if (sub->form == TG_FORM_LINES)
+        parcel = (struct tg_parcel){empty_line + 3, 1, 3, 2};
     take_out(sub);
     sub->sent_at = now;
-    settle(sub, tg_writer_pass(sub->writer, text, strlen(text), release_nothing, NULL));
+    settle(sub, tg_writer_pass(sub->writer, &parcel, release_nothing, NULL));
 }
 
 void tg_seat_beat(void *arg)
