@@ -294,7 +294,7 @@ static enum tg_step next_error(struct tg_exchange *x)
     return TG_STEP_DONE;
 }
 
-/* For whoever writes the script, and for nobody else. */
+/* For whoever writes the script, and for nobody else; where the script's side cannot. */
 static enum tg_step answer_in_full(struct tg_exchange *x)
 {
     const struct tg_error *e = &x->error;
@@ -321,7 +321,7 @@ static enum tg_step give_up(struct tg_exchange *x)
     x->produced = false;
     x->gave_up = true;
     if (x->engine->dev)
-        return answer_in_full(x);
+        return x->script->ops->explain(x) ? TG_STEP_DONE : answer_in_full(x);
     return answer(x, status, plain_type);
 }
 

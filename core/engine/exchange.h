@@ -42,6 +42,8 @@ struct tg_script_ops {
     enum tg_step (*entered)(struct tg_exchange *x);
     /* The body of its response has failed: another must be set. */
     void (*drop_response)(struct tg_exchange *x);
+    /* For engine->dev: sets a response that tells of x->error.  False: it has not. */
+    bool (*explain)(struct tg_exchange *x);
     /* Ends what waits, without a word to the engine; its resources are given back. */
     void (*cancel)(struct tg_exchange *x);
     /* The exchange is over: calls who wanted to know, and lets go of x. */

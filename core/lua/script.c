@@ -13,6 +13,7 @@
 #include "lua/body.h"
 #include "lua/call.h"
 #include "lua/core.h"
+#include "lua/explain.h"
 #include "lua/failure.h"
 #include "lua/fetch_body.h"
 #include "lua/file_body.h"
@@ -217,10 +218,17 @@ static enum tg_step on_produce(struct tg_exchange *x)
     return TG_STEP_WAIT;
 }
 
+static bool on_explain(struct tg_exchange *x)
+{
+    const struct tg_lua_script *script = tg_lua_user(x->script->arg);
+    return tg_explain(x, script->o.path);
+}
+
 static const struct tg_script_ops script_ops = {
     .produce = on_produce,
     .entered = on_entered,
     .drop_response = on_drop_response,
+    .explain = on_explain,
     .cancel = on_cancel,
     .close = on_end,
     .release = on_release,

@@ -1,6 +1,7 @@
 --- tidegate: what a script gets from `require "tidegate"`.
 
 local core = require("tidegate.core")
+local errors = require("tidegate.errors")
 local limit = require("tidegate.limit")
 local routes = require("tidegate.routes")
 local service = require("tidegate.service")
@@ -14,6 +15,8 @@ for name, value in pairs(core) do
 end
 
 tg.limit = limit
+tg.on_error = errors.on_error
+tg.error = errors.raise
 
 --- A response. Without a status it is 200.
 ---@param body any

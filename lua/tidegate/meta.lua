@@ -367,6 +367,16 @@ function Context:flush() end
 ---@return boolean whether anything of a response was committed
 function Context:response_sent() end
 
+--- What an error stage is given.
+---@class tidegate.Err
+---@field message string
+---@field value any what was raised
+---@field stage "enter"|"leave"|"error"|"body"
+---@field interceptor string? whose stage it was; nil for a body
+---@field traceback string?
+---@field status integer of the answer when nobody handles it
+---@field suppressed tidegate.Err[] what was being handled when this was raised
+
 ---@class tidegate.Response
 ---@field status? integer 200..999; 200 when there is a body
 ---@field headers? table<string, string|number|(string|number)[]>

@@ -64,6 +64,40 @@ describe("examples/streaming.lua", function()
   end)
 end)
 
+describe("examples/lowlevel.lua", function()
+  local s
+
+  setup(function() s = server.start({ file = "examples/lowlevel.lua" }) end)
+  teardown(function() s:stop() end)
+
+  it("has a curl line for each of its paths, and answers it", function()
+    local lines = curl_lines(read("examples/lowlevel.lua"), "%-%- curl ([^\n]*)")
+    assert.equal(4, #lines)
+    for _, line in ipairs(lines) do
+      local arguments = words(line)
+      for i, word in ipairs(arguments) do
+        arguments[i] = word:gsub("^http://127%.0%.0%.1:8080", s.url)
+      end
+      assert.equal(200, curl.run(arguments).status, line)
+    end
+  end)
+
+  it("sends the head, then events over time, and the chain goes on to its end (B36, B37)", function()
+    local result = curl.run({ "-iN", s.url .. "/events" })
+    assert.matches("Content%-Type: text/event%-stream\r\n", result.stdout)
+    assert.matches("\r\n\r\nid: 1\ndata: tick 1\n\nid: 2\n.*id: 4\ndata: tick 4\n\n$", result.stdout)
+    assert.is_true(result.time_starttransfer < 0.2 and result.time_total > 0.9)
+    assert.matches("/events: %d%.%d%d s, by hand: true$", (s:wait_log("/events: ")))
+  end)
+
+  it("adds parts of any type, from any stage", function()
+    assert.equal("beginning\n25 %\n50 %\n75 %\nalmost\nthere\ndone\n", curl.run({ s.url .. "/progress" }).stdout)
+    assert.equal("hello, world\n", curl.run({ s.url .. "/early" }).stdout)
+    assert.equal("an ordinary response\n", curl.run({ s.url .. "/plain" }).stdout)
+    assert.matches("by hand: false$", (s:wait_log("/plain: ")))
+  end)
+end)
+
 describe("the README's script", function()
   it("counts to five, half a second each", function()
     local script = read("README.md"):match("```lua\n(.-)```")
