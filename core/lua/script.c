@@ -8,6 +8,7 @@
 
 #include "lua/bind_context.h"
 #include "lua/bind_file.h"
+#include "lua/bind_handle.h"
 #include "lua/bind_request.h"
 #include "lua/bind_writer.h"
 #include "lua/body.h"
@@ -575,6 +576,7 @@ static int prepare(lua_State *L)
     tg_context_open(L);
     tg_out_open(L);
     tg_file_open(L);
+    tg_handle_open(L);
     tg_core_open(L);
     lua_newtable(L);
     script->patterns = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -97,7 +97,7 @@ return {
     end },
     { "/unknown-type", get = function() return { body = { 1 }, headers = { ["Content-Type"] = "image/png" } } end },
     { "/boolean", get = function() return { status = 200, body = true } end },
-    { "/userdata", get = function() return { status = 200, body = io.stdout } end },
+    { "/userdata", get = function(request) return { status = 200, body = request } end },
     { "/file", get = function(request) return { body = tg.file(request.query.path) } end },
     { "/204", get = function() return { status = 204, body = "never" } end },
     { "/304", get = function() return { status = 304, body = "never" } end },
