@@ -311,21 +311,75 @@ enum tg_status tg_writer_end_bodyless(struct tg_writer *w)
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
+static void drained(void *arg);
+
+/* Asks the sink for whatever comes first. */
+static void ask_sink(struct tg_writer *w)
+{
+    size_t mark = w->wishes ? w->o.low_water : 0;
+    if (w->drain_fn && w->drain_mark > mark)
+        mark = w->drain_mark;
+    w->o.ops->on_drain(w->o.sink, mark, w->drain_fn || w->wishes ? drained : NULL, w);
+}
+
+static void unlink_wish(struct tg_writer_wish *wish)
+{
+    *wish->link = wish->next;
+    if (wish->next)
+        wish->next->link = wish->link;
+    wish->link = NULL;
+}
+
+/* Takes the wishes of w into *list: each that is granted may end the exchange, w, and other wishes. */
+static void take_wishes(struct tg_writer *w, struct tg_writer_wish **list)
+{
+    *list = w->wishes;
+    w->wishes = NULL;
+    if (*list)
+        (*list)->link = list;
+    for (struct tg_writer_wish *wish = *list; wish; wish = wish->next)
+        wish->w = NULL;
+}
+
+static void grant(struct tg_writer_wish **list, bool gone)
+{
+    while (*list) {
+        struct tg_writer_wish *wish = *list;
+        *list = wish->next;
+        if (*list)
+            (*list)->link = list;
+        wish->link = NULL;
+        wish->fn(wish->arg, gone);
+    }
+}
+
 static void drained(void *arg)
 {
     struct tg_writer *w = arg;
-    void (*fn)(void *) = w->drain_fn;
-    w->drain_fn = NULL;
+    struct tg_writer_wish *wishes;
+    void (*fn)(void *) = NULL;
+    void *fn_arg = w->drain_arg;
+    if (!w->wishes || w->drain_mark >= w->o.low_water ||
+        w->o.ops->pending(w->o.sink) <= w->drain_mark) {
+        fn = w->drain_fn;
+        w->drain_fn = NULL;
+    }
     w->must_wait = false;
     w->turn = 0;
-    fn(w->drain_arg); /* last: it may end the exchange, and w with it */
+    take_wishes(w, &wishes);
+    if (w->drain_fn)
+        ask_sink(w);
+    if (fn)
+        fn(fn_arg); /* from here on w may be gone: this may end the exchange */
+    grant(&wishes, false);
 }
 
-static void on_drain(struct tg_writer *w, size_t low_water, void (*fn)(void *arg), void *arg)
+static void on_drain(struct tg_writer *w, size_t mark, void (*fn)(void *arg), void *arg)
 {
     w->drain_fn = fn;
     w->drain_arg = arg;
-    w->o.ops->on_drain(w->o.sink, low_water, fn ? drained : NULL, w);
+    w->drain_mark = mark;
+    ask_sink(w);
 }
 
 void tg_writer_on_drain(struct tg_writer *w, void (*fn)(void *arg), void *arg)
@@ -336,6 +390,26 @@ void tg_writer_on_drain(struct tg_writer *w, void (*fn)(void *arg), void *arg)
 void tg_writer_on_empty(struct tg_writer *w, void (*fn)(void *arg), void *arg)
 {
     on_drain(w, 0, fn, arg);
+}
+
+void tg_writer_wish(struct tg_writer *w, struct tg_writer_wish *wish,
+                    void (*fn)(void *arg, bool gone), void *arg)
+{
+    struct tg_writer_wish **end = &w->wishes;
+    while (*end)
+        end = &(*end)->next;
+    *wish = (struct tg_writer_wish){w, NULL, end, fn, arg};
+    *end = wish;
+    ask_sink(w);
+}
+
+void tg_writer_unwish(struct tg_writer_wish *wish)
+{
+    if (!wish->link)
+        return;
+    unlink_wish(wish);
+    if (wish->w && !wish->w->wishes)
+        ask_sink(wish->w);
 }
 
 /* --- Its life --------------------------------------------------------------------------------- */
@@ -373,6 +447,11 @@ void tg_writer_fini(struct tg_writer *w)
     discard(w);
     while (w->watches)
         tg_writer_unwatch(w->watches);
-    if (w->drain_fn)
-        tg_writer_on_drain(w, NULL, NULL);
+    struct tg_writer_wish *wishes;
+    bool asked = w->drain_fn || w->wishes;
+    w->drain_fn = NULL;
+    take_wishes(w, &wishes);
+    if (asked)
+        ask_sink(w);
+    grant(&wishes, true);
 }

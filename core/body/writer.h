@@ -48,6 +48,15 @@ struct tg_writer_watch {
     struct tg_writer_watch **link;
 };
 
+/* Of one of those that wait until writing may go on. */
+struct tg_writer_wish {
+    struct tg_writer *w; /* NULL while it is granted */
+    struct tg_writer_wish *next;
+    struct tg_writer_wish **link; /* NULL: it is no wish */
+    void (*fn)(void *arg, bool gone);
+    void *arg;
+};
+
 struct tg_writer {
     struct tg_writer_options o;
     struct tg_response_head *head; /* borrowed until committed, NULL after */
@@ -62,6 +71,8 @@ struct tg_writer {
     bool must_wait; /* set with TG_AGAIN; cleared when tg_writer_on_drain() calls */
     void (*drain_fn)(void *arg);
     void *drain_arg;
+    size_t drain_mark;             /* bytes waiting at which drain_fn is called */
+    struct tg_writer_wish *wishes; /* the longest waiting first */
     struct tg_writer_watch *watches;
 };
 
@@ -141,6 +152,12 @@ void tg_writer_on_drain(struct tg_writer *w, void (*fn)(void *arg), void *arg);
 
 /* The same when nothing that was sent waits for the client any more. */
 void tg_writer_on_empty(struct tg_writer *w, void (*fn)(void *arg), void *arg);
+
+/* As tg_writer_on_drain(), for any number who wait: fn is called once, the longest waiting first, and
+ * the wish is none any more.  gone: the writer goes, and whatever owns it is at its end. */
+void tg_writer_wish(struct tg_writer *w, struct tg_writer_wish *wish,
+                    void (*fn)(void *arg, bool gone), void *arg);
+void tg_writer_unwish(struct tg_writer_wish *wish); /* nothing when it is none */
 
 /* What tg_writer_room() does when the gathered bytes leave too little room. */
 char *tg_writer_make_room(struct tg_writer *w, size_t n);

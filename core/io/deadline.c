@@ -1,8 +1,6 @@
 /* deadline.c - a binary heap of timers. */
 #include "io/deadline.h"
 
-#include <stdbool.h>
-
 #include "util/clock.h"
 #include "util/mem.h"
 
@@ -65,13 +63,18 @@ static void take_out(struct tg_deadline *deadline)
 
 /* --- The event ---------------------------------------------------------------------------------- */
 
+static uint64_t now_of(const struct tg_deadlines *all)
+{
+    return all->exact ? tg_clock_ns() / 1000U : tg_clock_coarse_ms() * 1000U;
+}
+
 static void arm(struct tg_deadlines *all, uint64_t now)
 {
     if (!all->count)
         return;
     uint64_t up = at(all, 1)->up;
-    uint64_t ms = up > now ? up - now : 1;
-    struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
+    uint64_t us = up > now ? up - now : 1;
+    struct timeval tv = {(time_t)(us / 1000000U), (suseconds_t)(us % 1000000U)};
     event_add(&all->event, &tv);
 }
 
@@ -96,7 +99,7 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct tg_deadlines *all = arg;
-    uint64_t now = tg_clock_coarse_ms();
+    uint64_t now = now_of(all);
     while (fire_one(all, now)) {
     }
     arm(all, now);
@@ -110,9 +113,16 @@ void tg_deadlines_init(struct tg_deadlines *all, struct event_base *base)
     event_assign(&all->event, base, -1, 0, on_time, all);
 }
 
+void tg_deadlines_init_exact(struct tg_deadlines *all, struct event_base *base)
+{
+    tg_deadlines_init(all, base);
+    all->exact = true;
+}
+
 void tg_deadlines_fini(struct tg_deadlines *all)
 {
-    event_del(&all->event);
+    if (all->heap) /* else the loop, which may be another thread's, was never touched */
+        event_del(&all->event);
     tg_free(all->heap);
     all->heap = NULL;
 }
@@ -146,13 +156,29 @@ void tg_deadline_fini(struct tg_deadline *deadline)
 
 void tg_deadline_set(struct tg_deadline *deadline, uint64_t ms)
 {
+    tg_deadline_set_us(deadline, ms * 1000U);
+}
+
+void tg_deadline_drop(struct tg_deadline *deadline)
+{
     struct tg_deadlines *all = deadline->all;
-    if (!ms) {
+    deadline->at = 0;
+    if (!deadline->place)
+        return;
+    take_out(deadline);
+    if (!all->count)
+        event_del(&all->event);
+}
+
+void tg_deadline_set_us(struct tg_deadline *deadline, uint64_t us)
+{
+    struct tg_deadlines *all = deadline->all;
+    if (!us) {
         deadline->at = 0;
         return;
     }
-    uint64_t now = tg_clock_coarse_ms();
-    deadline->at = now + ms;
+    uint64_t now = now_of(all);
+    deadline->at = now + us;
     if (deadline->place && deadline->up <= deadline->at)
         return;
     if (deadline->place)

@@ -6,6 +6,7 @@
 #ifndef TG_IO_DEADLINE_H
 #define TG_IO_DEADLINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,19 +20,23 @@ struct tg_deadline;
 /* A heap of deadlines by the time at which they come up, for one loop. */
 struct tg_deadlines {
     struct event event;
+    bool exact;
     struct tg_deadline **heap;
     size_t count;    /* of those that are in the heap */
     size_t reserved; /* of those that may be */
     size_t size;
 };
 
+/* Coarse: they come some milliseconds late, and a clock is cheap to read.  Exact: not before their
+ * time, and as soon after it as the loop can. */
 void tg_deadlines_init(struct tg_deadlines *all, struct event_base *base);
+void tg_deadlines_init_exact(struct tg_deadlines *all, struct event_base *base);
 void tg_deadlines_fini(struct tg_deadlines *all); /* its deadlines are gone by then */
 
 struct tg_deadline {
     struct tg_deadlines *all;
     size_t place; /* in the heap, from 1 on; 0: it is not there */
-    uint64_t at;  /* coarse milliseconds; 0: off */
+    uint64_t at;  /* microseconds; 0: off */
     uint64_t up;  /* when it comes up in the heap */
     void (*fn)(void *arg);
     void *arg;
@@ -46,5 +51,9 @@ void tg_deadline_fini(struct tg_deadline *deadline);
 /* Calls fn(arg) once, from the loop, ms milliseconds from now unless it is set again before; 0
  * switches it off.  fn may end deadlines, this one too. */
 void tg_deadline_set(struct tg_deadline *deadline, uint64_t ms);
+void tg_deadline_set_us(struct tg_deadline *deadline, uint64_t us); /* the same, in microseconds */
+
+/* Switches it off as tg_deadline_set(deadline, 0) does, for more, and the loop does not wake for it. */
+void tg_deadline_drop(struct tg_deadline *deadline);
 
 #endif

@@ -15,7 +15,7 @@
 static const double seconds_max =
     1e9; /* some 30 years: more overflows nothing, and means for ever */
 
-static struct timeval duration(lua_State *L, int index)
+struct timeval tg_check_duration(lua_State *L, int index)
 {
     double seconds = luaL_checknumber(L, index);
     luaL_argcheck(L, seconds >= 0, index, "expected seconds of zero or more");
@@ -37,7 +37,9 @@ static int slept(lua_State *L, int status, lua_KContext context)
 static int l_sleep(lua_State *L)
 {
     struct tg_task_wait wait = {NULL, NULL};
-    struct timeval tv = duration(L, 1);
+    struct timeval tv = tg_check_duration(L, 1);
+    if (!tv.tv_sec && !tv.tv_usec)
+        return tg_task_yield(L, slept);
     if (tg_task_arm_timer(tg_task_check(L), &tv) != TG_OK)
         return luaL_error(L, "not enough memory");
     return tg_task_wait(L, &wait, slept);
@@ -116,7 +118,7 @@ static int wait_armed(lua_State *L, int status, lua_KContext context)
         return wait_over(L);
     struct tg_task *task = tg_task_check(L);
     if (!lua_isnil(L, 2)) {
-        struct timeval tv = duration(L, 2);
+        struct timeval tv = tg_check_duration(L, 2);
         if (tg_task_arm_timer(task, &tv) != TG_OK)
             return luaL_error(L, "not enough memory");
     }
@@ -130,7 +132,7 @@ static int l_wait(lua_State *L)
     tg_task_check(L);
     lua_settop(L, 2);
     if (!lua_isnil(L, 2))
-        duration(L, 2);
+        tg_check_duration(L, 2);
     struct waiting *w = lua_newuserdatauv(L, sizeof *w, 1);
     *w = (struct waiting){NULL, false, false, 0};
     luaL_setmetatable(L, WAIT_TYPE);

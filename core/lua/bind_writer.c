@@ -10,6 +10,7 @@
 #include "lua/failure.h"
 #include "lua/print.h"
 #include "lua/task.h"
+#include "util/mem.h"
 
 #define WRITER_TYPE "tidegate.Writer"
 
@@ -37,21 +38,38 @@ void tg_out_check(lua_State *L, enum tg_status status)
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
-static void on_drain(void *arg)
+/* A task that waits for a writer, one of several perhaps. */
+struct waiting {
+    struct tg_writer_wish wish;
+    struct tg_task *task;
+};
+
+static void on_room(void *arg, bool gone)
 {
-    tg_task_wake(arg);
+    struct tg_task *task = ((struct waiting *)arg)->task;
+    tg_free(arg);
+    if (gone)
+        tg_task_wake_later(task); /* not inside the end of an exchange */
+    else
+        tg_task_wake(task);
 }
 
 static void stop_waiting(void *arg)
 {
-    tg_writer_on_drain(arg, NULL, NULL);
+    struct waiting *waiting = arg;
+    tg_writer_unwish(&waiting->wish);
+    tg_free(waiting);
 }
 
 int tg_out_wait(lua_State *L, struct tg_writer *w, lua_KFunction k)
 {
-    struct tg_task_wait wait = {stop_waiting, w};
     struct tg_task *task = tg_task_check(L);
-    tg_writer_on_drain(w, on_drain, task);
+    struct waiting *waiting = tg_malloc(sizeof *waiting);
+    if (!waiting)
+        return luaL_error(L, "not enough memory");
+    struct tg_task_wait wait = {stop_waiting, waiting};
+    waiting->task = task;
+    tg_writer_wish(w, &waiting->wish, on_room, waiting);
     return tg_task_wait(L, &wait, k);
 }
 

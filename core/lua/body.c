@@ -436,6 +436,16 @@ static struct tg_call *live(lua_State *L)
     return call;
 }
 
+/* As live(), for what waits: only tasks that end before the exchange does may. */
+static struct tg_call *own(lua_State *L)
+{
+    struct tg_call *call = live(L);
+    if (call != tg_call_current(L))
+        luaL_error(L, "only the exchange's own tasks can write its response: this one is detached, "
+                      "or another's");
+    return call;
+}
+
 static int flushed(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
@@ -470,7 +480,7 @@ static int write_part(lua_State *L, struct tg_call *call, int index, enum body_k
 
 int tg_body_write_response(lua_State *L)
 {
-    struct tg_call *call = live(L);
+    struct tg_call *call = own(L);
     struct tg_exchange *x = call->exchange;
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
@@ -487,7 +497,7 @@ int tg_body_write_response(lua_State *L)
 
 int tg_body_write_response_body(lua_State *L)
 {
-    struct tg_call *call = live(L);
+    struct tg_call *call = own(L);
     struct tg_exchange *x = call->exchange;
     lua_settop(L, 2);
     tg_fetch_response_unwrap(L, 2);
@@ -509,7 +519,7 @@ int tg_body_write_response_body(lua_State *L)
 
 int tg_body_flush(lua_State *L)
 {
-    struct tg_writer *w = &live(L)->exchange->writer;
+    struct tg_writer *w = &own(L)->exchange->writer;
     if (!w->head && !w->committed)
         return 0; /* nothing to send yet */
     return flush(L, w);

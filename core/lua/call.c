@@ -52,8 +52,10 @@ struct tg_call *tg_call_of(struct tg_exchange *x)
         return NULL;
     struct tg_call *call = x->script_data;
     call->task = tg_task_new(lua, on_task_done, call);
-    if (call->task)
+    if (call->task) {
+        tg_task_open_scope(call->task, &call->scope, call);
         return call;
+    }
     x->script_data = NULL;
     call->exchange = NULL;
     call->out.writer = NULL;
@@ -77,8 +79,7 @@ void tg_call_push_context(lua_State *L, const struct tg_call *call)
 
 struct tg_call *tg_call_current(lua_State *L)
 {
-    struct tg_task *task = tg_lua_current(tg_lua_of(L));
-    return task ? tg_task_owner(task) : NULL;
+    return tg_scope_of(L)->user;
 }
 
 struct tg_call *tg_call_check(lua_State *L, int index)

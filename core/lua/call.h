@@ -29,9 +29,11 @@ struct tg_lua_interceptor;
 struct tg_call {
     struct tg_exchange *exchange;
     struct tg_task *task;
-    int ref; /* of the request, in the registry */
+    struct tg_scope scope; /* of task and of what it has spawned */
+    int ref;               /* of the request, in the registry */
     const struct tg_lua_interceptor *running;
     enum tg_stage stage;
+    struct tg_task *reader;              /* that waits for more of the request's body; or NULL */
     struct tg_lua_interceptor *enqueued; /* made for this exchange; a list */
     struct tg_out out;                   /* the response's body */
     struct tg_fetch_body *fetches;       /* its requests to other servers; a list */
@@ -50,7 +52,7 @@ struct tg_call *tg_call_check(lua_State *L, int index);
 void tg_call_push_request(lua_State *L, const struct tg_call *call);
 void tg_call_push_context(lua_State *L, const struct tg_call *call);
 
-/* The running task's call; NULL when it has none. */
+/* The call of the exchange that the running task belongs to; NULL when it is of none. */
 struct tg_call *tg_call_current(lua_State *L);
 
 #endif

@@ -6,8 +6,10 @@
 
 #include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
+#include "lua/bind_group.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
+#include "lua/bind_task.h"
 #include "lua/bind_time.h"
 #include "lua/bind_topic.h"
 #include "lua/failure.h"
@@ -16,6 +18,8 @@ static int open_core(lua_State *L)
 {
     lua_newtable(L);
     tg_time_open(L);
+    tg_task_open(L);
+    tg_group_open(L);
     tg_sequence_open(L);
     tg_shared_open(L);
     tg_fetch_open(L);

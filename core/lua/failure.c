@@ -213,6 +213,7 @@ enum tg_step tg_failure_step(struct tg_call *call, enum tg_lua_result result)
         return TG_STEP_WAIT;
     case TG_LUA_FAILED:
     case TG_LUA_NOMEM:
+    case TG_LUA_CANCELLED:
         break;
     }
     if (tg_lua_enter(tg_task_lua(call->task), make_error, call) != TG_LUA_DONE)

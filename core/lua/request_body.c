@@ -27,12 +27,17 @@ static struct tg_call *check(lua_State *L)
 
 static void on_body(void *arg)
 {
-    tg_task_wake(arg);
+    struct tg_call *call = arg;
+    struct tg_task *task = call->reader;
+    call->reader = NULL;
+    tg_task_wake(task);
 }
 
 static void stop_waiting(void *arg)
 {
-    tg_conn_body_wait(arg, NULL, NULL);
+    struct tg_call *call = arg;
+    call->reader = NULL;
+    tg_conn_body_wait(call->exchange->conn, NULL, NULL);
 }
 
 static int read_on(lua_State *L);
@@ -46,7 +51,7 @@ static int read_resumed(lua_State *L, int status, lua_KContext context)
 
 static int read_on(lua_State *L)
 {
-    const struct tg_call *call = check(L);
+    struct tg_call *call = check(L);
     struct tg_conn *conn = call->exchange->conn;
     struct tg_slice data;
     switch (tg_conn_body_peek(conn, &data)) {
@@ -65,9 +70,15 @@ static int read_on(lua_State *L)
     case TG_BODY_WAIT:
         break;
     }
-    struct tg_task_wait wait = {stop_waiting, conn};
-    struct tg_task *task = tg_task_check(L);
-    tg_conn_body_wait(conn, on_body, task);
+    if (call != tg_call_current(L))
+        return luaL_error(
+            L, "only the exchange's own tasks can wait for the request's body: this one is "
+               "detached, or another's");
+    if (call->reader)
+        return luaL_error(L, "another task waits for the request's body already");
+    struct tg_task_wait wait = {stop_waiting, call};
+    call->reader = tg_task_check(L);
+    tg_conn_body_wait(conn, on_body, call);
     return tg_task_wait(L, &wait, read_resumed);
 }
 

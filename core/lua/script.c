@@ -10,6 +10,7 @@
 #include "lua/bind_file.h"
 #include "lua/bind_handle.h"
 #include "lua/bind_request.h"
+#include "lua/bind_task.h"
 #include "lua/bind_writer.h"
 #include "lua/body.h"
 #include "lua/call.h"
@@ -126,6 +127,7 @@ static void on_end(struct tg_exchange *x, enum tg_ending ending)
     if (ending != TG_ENDING_DONE)
         tg_lua_enter(x->script->arg, drop_body, call);
     run_on_close(x->script->arg, call, ending);
+    tg_spawned_log(x->script->arg, &call->scope, tg_exchange_route(x));
     let_go(x, call);
 }
 
@@ -133,7 +135,8 @@ static bool on_release(struct tg_exchange *x)
 {
     struct tg_call *call = x->script_data;
     call->closing = 0;
-    if (tg_lua_enter(x->script->arg, count_on_close, call) != TG_LUA_DONE || call->closing) {
+    if (tg_lua_enter(x->script->arg, count_on_close, call) != TG_LUA_DONE || call->closing ||
+        call->scope.live || call->scope.failed) {
         tg_task_rest(call->task);
         return false;
     }

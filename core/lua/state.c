@@ -217,6 +217,7 @@ void tg_lua_free(struct tg_lua *lua)
 {
     if (!lua)
         return;
+    tg_lua_tasks_stop(&lua->tasks);
     tg_lua_tasks_fini(&lua->tasks);
     lua->o.memory_max = 0;
     lua_close(lua->L);

@@ -25,6 +25,7 @@ enum tg_lua_result {
     TG_LUA_WAITING, /* suspended; it goes on when what it waits for happens */
     TG_LUA_FAILED,
     TG_LUA_NOMEM,
+    TG_LUA_CANCELLED, /* of a task that was spawned */
 };
 
 struct tg_lua_options {
@@ -43,7 +44,8 @@ struct tg_lua_options {
  * is embedded.  NULL when out of memory. */
 struct tg_lua *tg_lua_new(const struct tg_lua_options *options);
 
-/* Its tasks have been freed before.  Not from a task's done.  NULL is fine. */
+/* Cancels what its scripts have spawned; its other tasks have been freed before.  Not from a task's
+ * done.  NULL is fine. */
 void tg_lua_free(struct tg_lua *lua);
 
 /* Runs fn(L) in protected mode with arg as its one light userdata.  Not from inside Lua. */

@@ -7,7 +7,9 @@
 
 #include <event2/event_struct.h>
 
+#include "io/deadline.h"
 #include "lua/state.h"
+#include "lua/task.h"
 
 enum { TG_POOL_MAX = 256 }; /* finished coroutines that are kept */
 
@@ -41,14 +43,18 @@ struct tg_lua_tasks {
     bool passing;                      /* current has begun a wait that is on its way outwards */
     const struct tg_lua_level *levels; /* innermost first */
     unsigned entered;                  /* ways into Lua that are no resume */
-    bool closing;        /* a coroutine that was cancelled runs its <close> variables */
+    unsigned closing;    /* coroutines that were cancelled run their <close> variables */
     lua_KContext serial; /* of the last wait */
     int no_memory;       /* reference: a message that needs no memory to be pushed */
     struct tg_coroutine pool[TG_POOL_MAX];
     size_t pooled;
-    TAILQ_HEAD(tg_task_list, tg_task) ready; /* woken while Lua ran */
-    uint64_t round;                          /* of those that become ready now */
+    struct tg_queue ready; /* woken while Lua ran */
+    uint64_t round;        /* of those that become ready now */
     struct event ready_event;
+    struct tg_deadlines deadlines;
+    struct tg_scope scope;    /* of what was spawned by no exchange */
+    struct tg_task *top;      /* of it, and the detached: those below no task */
+    uint64_t scopes;          /* made so far */
     struct tg_slices *slices; /* of the loop's thread; may be NULL */
     bool held;                /* not on the loop's thread yet */
 };
@@ -56,6 +62,7 @@ struct tg_lua_tasks {
 void tg_lua_tasks_init(struct tg_lua_tasks *tasks, struct tg_lua *lua);
 void tg_lua_tasks_open(lua_State *L, struct tg_lua_tasks *tasks); /* raises */
 void tg_lua_tasks_adopt(struct tg_lua_tasks *tasks);
+void tg_lua_tasks_stop(struct tg_lua_tasks *tasks); /* cancels what was spawned */
 void tg_lua_tasks_fini(struct tg_lua_tasks *tasks);
 
 struct tg_lua_tasks *tg_lua_tasks(struct tg_lua *lua);

@@ -2,47 +2,16 @@
 #include "lua/task.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include <event2/event.h>
 #include <lauxlib.h>
 
 #include "lua/slice.h"
-#include "lua/state_impl.h"
+#include "lua/task_impl.h"
 #include "util/mem.h"
 
 enum { CHAIN_MAX = 256 }; /* more levels than Lua lets coroutines resume each other */
-
-enum state {
-    IDLE,
-    RUNNING,
-    WAITING,
-    READY, /* woken, and on the list */
-};
-
-struct tg_task {
-    struct tg_lua_tasks *tasks;
-    struct tg_coroutine thread; /* none (co is NULL) after a failure, until it is needed */
-    tg_task_done_fn done;
-    void *owner;
-
-    enum state state;
-    bool arming; /* between tg_task_check() and tg_task_wait(): a wake is not to be lost */
-    bool woken;  /* while arming */
-    bool timed;
-    bool timed_out;
-    bool overrun;      /* it has computed for too long, and is being stopped */
-    uint64_t computed; /* milliseconds since it has waited last, the runs before this one */
-    lua_KContext serial;
-    struct tg_task_wait wait;
-    struct event *timer; /* made when it is first needed: most tasks wait for no time */
-    lua_State **chain;   /* the script's own coroutines that pass the wait on, innermost first */
-    size_t chain_len;
-    size_t chain_size;
-
-    int failure; /* reference: { value, traceback }; LUA_REFNIL when there was no memory */
-    uint64_t round;
-    TAILQ_ENTRY(tg_task) link;
-};
 
 static bool busy(const struct tg_lua_tasks *tasks)
 {
@@ -51,9 +20,8 @@ static bool busy(const struct tg_lua_tasks *tasks)
 
 static void drop_timer(struct tg_task *task)
 {
-    if (task->timed)
-        event_del(task->timer);
-    task->timed = false;
+    if (task->timer)
+        tg_deadline_drop(task->timer);
 }
 
 /* --- Coroutines ------------------------------------------------------------------------------- */
@@ -102,18 +70,17 @@ static int close_coroutine(struct tg_lua_tasks *tasks, lua_State *co)
 {
     struct tg_task *current = tasks->current;
     const struct tg_lua_level *levels = tasks->levels;
-    bool closing = tasks->closing;
     struct tg_lua_level level = {co, tg_lua_main(tasks->lua), NULL};
     struct tg_lua_tasks *running = tg_slices_begin(tasks->slices, tasks);
     tasks->current = NULL;
     tasks->levels = &level;
-    tasks->closing = true;
+    tasks->closing++;
     tasks->entered++;
     tg_lua_set_waits(co, false);
     int status = tg_lua_close_thread(co, tg_lua_main(tasks->lua));
     tg_slices_end(tasks->slices, running);
     tasks->entered--;
-    tasks->closing = closing;
+    tasks->closing--;
     tasks->levels = levels;
     tasks->current = current;
     return status;
@@ -121,35 +88,68 @@ static int close_coroutine(struct tg_lua_tasks *tasks, lua_State *co)
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
+/* Stack: …, value, traceback.  A coroutine.wrap on the way puts its place before a text. */
+static void add_cause(lua_State *L, const struct tg_task *task)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, task->cause);
+    lua_rawgeti(L, -1, 1);
+    bool same = lua_rawequal(L, -1, -4);
+    if (!same && lua_type(L, -1) == LUA_TSTRING && lua_type(L, -4) == LUA_TSTRING) {
+        size_t inner;
+        size_t outer;
+        const char *text = lua_tolstring(L, -1, &inner);
+        const char *whole = lua_tolstring(L, -4, &outer);
+        same = outer >= inner && memcmp(whole + outer - inner, text, inner) == 0;
+    }
+    lua_rawgeti(L, -2, 2);
+    if (same && lua_type(L, -1) == LUA_TSTRING)
+        lua_pushfstring(L, "%s\nin the task that was joined:\n%s", lua_tostring(L, -4),
+                        lua_tostring(L, -1));
+    else
+        lua_pushvalue(L, -4);
+    lua_replace(L, -5);
+    lua_pop(L, 3);
+}
+
 static int keep_failure(lua_State *L)
 {
     struct tg_task *task = lua_touserdata(L, 1);
     lua_State *co = task->thread.co;
     lua_createtable(L, 2, 0);
-    luaL_traceback(L, co, NULL, 0);
-    lua_rawseti(L, -2, 2);
     if (lua_status(co) == LUA_YIELD) {
         lua_pushliteral(L, "attempt to yield from outside a coroutine");
     } else {
         lua_pushvalue(co, -1); /* closers are given what stays */
         lua_xmove(co, L, 1);
     }
+    luaL_traceback(L, co, NULL, 0);
+    if (task->cause != LUA_NOREF)
+        add_cause(L, task);
+    lua_rawseti(L, -3, 2);
     lua_rawseti(L, -2, 1);
     task->failure = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
 
-static void forget_failure(struct tg_task *task)
+static void forget(struct tg_task *task, int *ref)
 {
-    luaL_unref(tg_lua_main(task->tasks->lua), LUA_REGISTRYINDEX, task->failure);
-    task->failure = LUA_NOREF;
+    luaL_unref(tg_lua_main(task->tasks->lua), LUA_REGISTRYINDEX, *ref);
+    *ref = LUA_NOREF;
+}
+
+void tg_task_set_cause(lua_State *L, struct tg_task *task)
+{
+    int cause = luaL_ref(L, LUA_REGISTRYINDEX);
+    forget(task, &task->cause);
+    task->cause = cause;
 }
 
 static enum tg_lua_result fail(struct tg_task *task, int status)
 {
-    forget_failure(task);
+    forget(task, &task->failure);
     if (tg_lua_enter(task->tasks->lua, keep_failure, task) != TG_LUA_DONE)
         task->failure = LUA_REFNIL;
+    forget(task, &task->cause);
     if (!task->overrun) /* Lua leaves hooks off in what a hook's error has killed: nothing would stop it */
         close_coroutine(task->tasks, task->thread.co);
     drop_coroutine(task); /* at once: what it holds may be all the memory that there is */
@@ -158,7 +158,7 @@ static enum tg_lua_result fail(struct tg_task *task, int status)
 
 static void let_chain_go(struct tg_task *task)
 {
-    for (size_t i = 0; i < task->chain_len; i++)
+    for (unsigned i = 0; i < task->chain_len; i++)
         tg_lua_set_waits(task->chain[i], false);
     task->chain_len = 0;
 }
@@ -172,7 +172,7 @@ static enum tg_lua_result run(struct tg_task *task, int nargs)
     int nresults;
     let_chain_go(task);
     tg_lua_set_waits(co, false);
-    task->state = RUNNING;
+    task->state = TG_TASK_RUNNING;
     task->arming = false;
     tasks->current = task;
     tasks->base = co;
@@ -187,7 +187,7 @@ static enum tg_lua_result run(struct tg_task *task, int nargs)
         tg_lua_suspended(tasks->lua);
         return TG_LUA_WAITING;
     }
-    task->state = IDLE;
+    task->state = TG_TASK_IDLE;
     drop_timer(task);
     if (status != LUA_OK)
         return fail(task, status);
@@ -199,9 +199,9 @@ static enum tg_lua_result run(struct tg_task *task, int nargs)
 
 enum tg_lua_result tg_task_start(struct tg_task *task, lua_CFunction fn, void *arg)
 {
-    assert(task->state == IDLE);
+    assert(task->state == TG_TASK_IDLE);
     if (!task->thread.co && !take_coroutine(task)) {
-        forget_failure(task);
+        forget(task, &task->failure);
         task->failure = LUA_REFNIL;
         return TG_LUA_NOMEM;
     }
@@ -214,8 +214,14 @@ enum tg_lua_result tg_task_start(struct tg_task *task, lua_CFunction fn, void *a
 
 static void go_on(struct tg_task *task)
 {
-    enum tg_lua_result result = run(task, 0);
-    if (result != TG_LUA_WAITING && task->done)
+    int nargs = task->begin;
+    task->begin = 0;
+    enum tg_lua_result result = run(task, nargs);
+    if (result == TG_LUA_WAITING)
+        return;
+    if (task->spawned)
+        tg_task_leave(task);
+    if (task->done)
         task->done(task->owner, result); /* last: task may be gone after it */
 }
 
@@ -230,15 +236,29 @@ void tg_task_push_error(lua_State *L, struct tg_task *task)
     lua_rawgeti(L, -1, 1);
     lua_rawgeti(L, -2, 2);
     lua_remove(L, -3);
-    forget_failure(task);
+    forget(task, &task->failure);
+}
+
+/* Whatever the task waits for knows it no longer. */
+static void forget_wait(struct tg_task *task)
+{
+    drop_timer(task);
+    if (task->queue)
+        TAILQ_REMOVE(task->queue, task, link);
+    task->queue = NULL;
+}
+
+static void leave_wait(struct tg_task *task)
+{
+    forget_wait(task);
+    if (task->wait.cancel)
+        task->wait.cancel(task->wait.arg);
 }
 
 /* --- Life ------------------------------------------------------------------------------------- */
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void on_timer(void *arg)
 {
-    (void)fd;
-    (void)what;
     struct tg_task *task = arg;
     task->timed_out = true;
     tg_task_wake(task);
@@ -253,6 +273,8 @@ struct tg_task *tg_task_new(struct tg_lua *lua, tg_task_done_fn done, void *owne
     task->done = done;
     task->owner = owner;
     task->failure = LUA_NOREF;
+    task->cause = LUA_NOREF;
+    task->scope = &task->tasks->scope;
     if (!take_coroutine(task)) {
         tg_free(task);
         return NULL;
@@ -272,22 +294,46 @@ static void close_cancelled(struct tg_task *task, lua_State *co)
     tg_log(log, TG_LOG_INFO, "a <close> variable of a task that was cancelled: %s", text);
 }
 
-void tg_task_cancel(struct tg_task *task)
+void tg_task_disarm(struct tg_task *task)
 {
-    if (!tg_task_waiting(task))
-        return;
-    if (task->state == READY)
+    if (task->state == TG_TASK_READY)
         TAILQ_REMOVE(&task->tasks->ready, task, link);
-    else if (task->wait.cancel)
-        task->wait.cancel(task->wait.arg);
-    drop_timer(task);
-    task->state = RUNNING; /* closers do not wake it, nor cancel it again */
-    for (size_t i = 0; i < task->chain_len; i++)
+    else
+        leave_wait(task);
+    task->state = TG_TASK_RUNNING; /* nothing wakes it, nor cancels it again */
+}
+
+void tg_task_close(struct tg_task *task)
+{
+    for (unsigned i = 0; i < task->chain_len; i++)
         close_cancelled(task, task->chain[i]);
     task->chain_len = 0;
     close_cancelled(task, task->thread.co);
     drop_coroutine(task);
-    task->state = IDLE;
+    task->state = TG_TASK_IDLE;
+}
+
+void tg_task_cancel(struct tg_task *task)
+{
+    bool waits = tg_task_waiting(task);
+    if (waits)
+        tg_task_disarm(task);
+    tg_task_cancel_children(task);
+    if (waits)
+        tg_task_close(task);
+}
+
+void tg_task_destroy(struct tg_task *task)
+{
+    assert(task->state == TG_TASK_IDLE);
+    forget(task, &task->failure);
+    forget(task, &task->cause);
+    give_coroutine_back(task);
+    if (task->timer)
+        tg_deadline_fini(task->timer);
+    tg_free(task->timer);
+    tg_free(task->chain);
+    tg_free(task);
 }
 
 void tg_task_free(struct tg_task *task)
@@ -295,23 +341,18 @@ void tg_task_free(struct tg_task *task)
     if (!task)
         return;
     tg_task_cancel(task);
-    assert(task->state == IDLE);
-    forget_failure(task);
-    give_coroutine_back(task);
-    tg_free(task->timer);
-    tg_free(task->chain);
-    tg_free(task);
+    tg_task_destroy(task);
 }
 
 void tg_task_rest(struct tg_task *task)
 {
-    assert(task->state == IDLE);
+    assert(task->state == TG_TASK_IDLE);
     give_coroutine_back(task);
 }
 
 bool tg_task_waiting(const struct tg_task *task)
 {
-    return task->state == WAITING || task->state == READY;
+    return task->state == TG_TASK_WAITING || task->state == TG_TASK_READY;
 }
 
 void *tg_task_owner(const struct tg_task *task)
@@ -346,11 +387,11 @@ static int count_levels(lua_State *L, const struct tg_task *task, const char **w
     }
 }
 
-static bool reserve_chain(struct tg_task *task, size_t depth)
+static bool reserve_chain(struct tg_task *task, unsigned depth)
 {
     if (depth <= task->chain_size)
         return true;
-    size_t size = depth < 4 ? 4 : depth * 2;
+    unsigned size = depth < 4 ? 4 : depth * 2;
     lua_State **chain = depth <= CHAIN_MAX ? tg_realloc(task->chain, size * sizeof *chain) : NULL;
     if (!chain)
         return false;
@@ -372,7 +413,7 @@ struct tg_task *tg_task_check(lua_State *L)
     int depth = count_levels(L, task, &why);
     if (depth < 0)
         luaL_error(L, "cannot wait here: %s", why);
-    if (!reserve_chain(task, (size_t)depth))
+    if (!reserve_chain(task, (unsigned)depth))
         luaL_error(L, "not enough memory");
     drop_timer(task); /* of a wait that was armed and then did not begin */
     task->arming = true;
@@ -380,26 +421,48 @@ struct tg_task *tg_task_check(lua_State *L)
     return task;
 }
 
-static void begin_wait(struct tg_task *task, const struct tg_task_wait *wait)
+/* In queue, if it is not NULL.  From here on the task goes on by tg_task_wake(), or is cancelled. */
+static void begin_wait(struct tg_task *task, struct tg_queue *queue,
+                       const struct tg_task_wait *wait)
 {
     bool woken = task->woken;
     task->wait = *wait;
-    task->state = WAITING;
+    task->state = TG_TASK_WAITING;
     task->arming = false;
     task->woken = false;
     task->serial = ++task->tasks->serial;
     task->tasks->passing = true;
-    if (woken)
+    if (woken) {
         tg_task_wake(task);
+    } else if (task->doomed) {
+        leave_wait(task);
+        tg_task_make_ready(task);
+    } else if (queue) {
+        task->queue = queue;
+        TAILQ_INSERT_TAIL(queue, task, link);
+    }
+}
+
+int tg_queue_wait(lua_State *L, struct tg_queue *queue, const struct tg_task_wait *wait,
+                  lua_KFunction k)
+{
+    struct tg_task *task = tg_lua_tasks_of(L)->current;
+    assert(task && task->arming);
+    begin_wait(task, queue, wait);
+    task->computed = 0;
+    return lua_yieldk(L, 0, task->serial, k);
 }
 
 int tg_task_wait(lua_State *L, const struct tg_task_wait *wait, lua_KFunction k)
 {
-    struct tg_task *task = tg_lua_tasks_of(L)->current;
-    assert(task && task->arming);
-    begin_wait(task, wait);
-    task->computed = 0;
-    return lua_yieldk(L, 0, task->serial, k);
+    return tg_queue_wait(L, NULL, wait, k);
+}
+
+int tg_task_yield(lua_State *L, lua_KFunction k)
+{
+    struct tg_task_wait wait = {NULL, NULL};
+    tg_task_check(L)->woken = true;
+    return tg_task_wait(L, &wait, k);
 }
 
 /* --- Slices ----------------------------------------------------------------------------------- */
@@ -428,19 +491,19 @@ bool tg_task_preempt(lua_State *L, uint64_t computed)
     struct tg_task *task = tg_lua_tasks_of(L)->current;
     const char *why;
     int depth = task ? count_levels(L, task, &why) : -1;
-    if (depth < 0 || !reserve_chain(task, (size_t)depth))
+    if (depth < 0 || !reserve_chain(task, (unsigned)depth))
         return false;
     drop_timer(task);
     task->woken = true;
     task->computed = computed;
-    begin_wait(task, &wait);
+    begin_wait(task, NULL, &wait);
     return true;
 }
 
 void tg_task_resumed(lua_State *L, lua_KContext context)
 {
     const struct tg_task *task = tg_lua_tasks_of(L)->current;
-    if (!task || task->serial != context || task->state != RUNNING)
+    if (!task || task->serial != context || task->state != TG_TASK_RUNNING)
         luaL_error(L, "this coroutine waits in another task");
 }
 
@@ -455,47 +518,75 @@ static void run_ready_soon(struct tg_lua_tasks *tasks)
         event_active(&tasks->ready_event, EV_TIMEOUT, 0);
 }
 
-static void make_ready(struct tg_task *task)
+void tg_task_make_ready(struct tg_task *task)
 {
     struct tg_lua_tasks *tasks = task->tasks;
     if (TAILQ_EMPTY(&tasks->ready))
         run_ready_soon(tasks);
-    task->state = READY;
+    task->state = TG_TASK_READY;
     task->round = tasks->round;
     TAILQ_INSERT_TAIL(&tasks->ready, task, link);
 }
 
 void tg_task_wake(struct tg_task *task)
 {
+    if (!busy(task->tasks) && task->state == TG_TASK_WAITING) {
+        forget_wait(task);
+        go_on(task);
+    } else {
+        tg_task_wake_later(task);
+    }
+}
+
+void tg_task_wake_later(struct tg_task *task)
+{
     if (task->arming)
         task->woken = true;
-    if (task->state != WAITING)
+    if (task->state != TG_TASK_WAITING)
         return;
-    drop_timer(task);
-    if (busy(task->tasks))
-        make_ready(task);
-    else
-        go_on(task);
+    forget_wait(task);
+    tg_task_make_ready(task);
 }
 
 enum tg_status tg_task_arm_timer(struct tg_task *task, const struct timeval *tv)
 {
+    struct tg_lua_tasks *tasks = task->tasks;
     if (!task->timer) {
-        task->timer = tg_malloc(sizeof *task->timer);
-        if (!task->timer)
+        struct tg_deadline *timer = tg_malloc(sizeof *timer);
+        if (!timer || tg_deadline_init(timer, &tasks->deadlines, on_timer, task) != TG_OK) {
+            tg_free(timer);
             return TG_ENOMEM;
-        event_assign(task->timer, tg_lua_base(task->tasks->lua), -1, 0, on_timer, task);
+        }
+        task->timer = timer;
     }
+    uint64_t us = (uint64_t)tv->tv_sec * 1000000U + (uint64_t)tv->tv_usec;
     task->timed_out = false;
-    if (event_add(task->timer, tv) < 0)
-        return TG_ENOMEM;
-    task->timed = true;
+    tg_deadline_set_us(task->timer, us ? us : 1);
     return TG_OK;
 }
 
 bool tg_task_timed_out(const struct tg_task *task)
 {
     return task->timed_out;
+}
+
+/* --- Queues ----------------------------------------------------------------------------------- */
+
+void tg_queue_init(struct tg_queue *queue)
+{
+    TAILQ_INIT(queue);
+}
+
+bool tg_queue_empty(const struct tg_queue *queue)
+{
+    return TAILQ_EMPTY(queue);
+}
+
+void tg_queue_wake(struct tg_queue *queue)
+{
+    struct tg_task *task;
+    while ((task = TAILQ_FIRST(queue)) != NULL)
+        tg_task_wake_later(task); /* which takes it out */
 }
 
 /* --- Waits below the script's own coroutines --------------------------------------------------- */
@@ -510,6 +601,16 @@ lua_KContext tg_task_pass(lua_State *co)
 
 /* --- The tasks of a state --------------------------------------------------------------------- */
 
+static void go_on_ready(struct tg_task *task)
+{
+    if (task->doomed) {
+        tg_task_cancel_spawned(task);
+        return;
+    }
+    TAILQ_REMOVE(&task->tasks->ready, task, link);
+    go_on(task);
+}
+
 /* Those that are ready now: what they wake in turn has its turn later. */
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
@@ -519,8 +620,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     uint64_t round = tasks->round++;
     struct tg_task *task;
     while ((task = TAILQ_FIRST(&tasks->ready)) != NULL && task->round <= round) {
-        TAILQ_REMOVE(&tasks->ready, task, link);
-        go_on(task);
+        go_on_ready(task);
     }
     if (task)
         run_ready_soon(tasks);
@@ -538,6 +638,7 @@ void tg_lua_tasks_init(struct tg_lua_tasks *tasks, struct tg_lua *lua)
     tasks->lua = lua;
     tasks->no_memory = LUA_NOREF;
     TAILQ_INIT(&tasks->ready);
+    tg_deadlines_init_exact(&tasks->deadlines, tg_lua_base(lua));
     event_assign(&tasks->ready_event, tg_lua_base(lua), -1, 0, on_ready, tasks);
 }
 
@@ -554,4 +655,5 @@ void tg_lua_tasks_fini(struct tg_lua_tasks *tasks)
 {
     if (event_pending(&tasks->ready_event, EV_TIMEOUT, NULL)) /* else the loop is not touched */
         event_del(&tasks->ready_event);
+    tg_deadlines_fini(&tasks->deadlines);
 }

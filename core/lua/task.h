@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/time.h>
 
 #include <lua.h>
@@ -23,16 +24,17 @@ typedef void (*tg_task_done_fn)(void *owner, enum tg_lua_result result);
 /* owner is borrowed; done may be NULL.  NULL when out of memory. */
 struct tg_task *tg_task_new(struct tg_lua *lua, tg_task_done_fn done, void *owner);
 
-/* Cancels first, if it waits.  NULL is fine.  Not from inside the task itself. */
+/* Cancels first, it and what it has spawned.  NULL is fine.  Not from inside the task itself. */
 void tg_task_free(struct tg_task *task);
 
 /* Runs fn(L), with arg as its one light userdata, on the task's coroutine.  TG_LUA_WAITING: done will
  * be called; otherwise it will not.  Not from inside Lua, and not while it waits. */
 enum tg_lua_result tg_task_start(struct tg_task *task, lua_CFunction fn, void *arg);
 
-/* Ends a wait without its result: the wait's cancel is called, the coroutines closed, the innermost
- * first (their <close> variables run and may not wait), and done is not called.  The task may be
- * started again.  Does nothing when it does not wait. */
+/* Ends a wait without its result: the wait's cancel is called, what the task has spawned is cancelled,
+ * its coroutines are closed, the innermost first (their <close> variables run and may not wait), and
+ * done is not called.  The task may be started again.  A task that does not wait goes on, without what
+ * it had spawned. */
 void tg_task_cancel(struct tg_task *task);
 
 /* Gives its coroutine back until it is started again: one that will not be for a while.  Not while it
@@ -42,6 +44,57 @@ void tg_task_rest(struct tg_task *task);
 bool tg_task_waiting(const struct tg_task *task);
 void *tg_task_owner(const struct tg_task *task);
 struct tg_lua *tg_task_lua(const struct tg_task *task);
+
+/* --- Tasks below tasks ------------------------------------------------------------------------ */
+
+enum {
+    TG_TASK_DEPTH_MAX = 100,  /* of tasks that have spawned each other */
+    TG_TASK_CLOSING_MAX = 30, /* of cancellations inside each other's <close> variables */
+};
+
+struct tg_spawned;
+
+/* Tasks that end together: those of an exchange, of a detached task, or of a whole state. */
+struct tg_scope {
+    void *user;                /* the exchange's call; NULL for the others */
+    uint64_t number;           /* another one for each scope of the state; 0: the state's own */
+    struct tg_task *main;      /* what all others are below; NULL: nothing */
+    unsigned live;             /* how many have been spawned and have not ended */
+    struct tg_spawned *failed; /* for bind_task.c */
+};
+
+/* Makes task the first of a scope, which is borrowed for as long as task lives.  user is borrowed. */
+void tg_task_open_scope(struct tg_task *task, struct tg_scope *scope, void *user);
+struct tg_scope *tg_task_scope(const struct tg_task *task);
+
+/* The scope of the task that runs; the state's own where none does. */
+struct tg_scope *tg_scope_of(lua_State *L);
+
+/* Raises where nothing can be spawned; else tg_task_spawn() is to follow before Lua runs again. */
+void tg_task_spawn_check(lua_State *L);
+
+/* A task below the one that runs, or below none.  It begins, from the loop, with fn of owner, as a light
+ * userdata, and of the nargs values on top of L, which are popped.  done is called, however it ends
+ * (TG_LUA_CANCELLED is for these), and frees it.  When its parent ends by itself it moves up; when that is
+ * cancelled, so is it.  NULL when out of memory; raises nothing. */
+struct tg_task *tg_task_spawn(lua_State *L, int nargs, lua_CFunction fn, tg_task_done_fn done,
+                              void *owner);
+bool tg_task_spawned(const struct tg_task *task); /* whether it was made so */
+
+/* A spawned task that has not begun becomes the first of a scope of its own, below nothing but the
+ * state.  False: it has begun.  Raises when out of memory. */
+bool tg_task_detach(lua_State *L, struct tg_task *task);
+
+/* Cancels a spawned task, as soon as may be.  Where it runs, or too many are being cancelled in each
+ * other, that is at its next wait, or from the loop. */
+void tg_task_cancel_spawned(struct tg_task *task);
+
+/* Whether it runs and is to end at its next wait. */
+bool tg_task_doomed(const struct tg_task *task);
+
+/* Keeps the table on top, { value, traceback }, and pops it: if task fails with that value, its
+ * traceback is followed by that one. */
+void tg_task_set_cause(lua_State *L, struct tg_task *task);
 
 /* After TG_LUA_FAILED or TG_LUA_NOMEM: pushes what was raised, and the traceback as a string (or nil
  * when there was no memory for it), once.  Raises when out of memory. */
@@ -70,6 +123,21 @@ void tg_task_resumed(lua_State *L, lua_KContext context);
 /* The wait is over: the task goes on, at once when no Lua is running in this state, else from the
  * loop.  Does nothing for a task that does not wait (any more). */
 void tg_task_wake(struct tg_task *task);
+void tg_task_wake_later(struct tg_task *task); /* from the loop in any case */
+
+/* Waits as any other: what is ready has its turn first. */
+int tg_task_yield(lua_State *L, lua_KFunction k);
+
+/* Tasks that wait for the same thing, the longest first.  Zeroed is not empty: tg_queue_init(). */
+TAILQ_HEAD(tg_queue, tg_task);
+void tg_queue_init(struct tg_queue *queue);
+bool tg_queue_empty(const struct tg_queue *queue);
+
+/* As tg_task_wait(), in the queue: whatever ends the wait takes the task out of it, before wait->cancel
+ * is called. */
+int tg_queue_wait(lua_State *L, struct tg_queue *queue, const struct tg_task_wait *wait,
+                  lua_KFunction k);
+void tg_queue_wake(struct tg_queue *queue); /* all, from the loop, in their order */
 
 /* Wakes the waiting task after tv, unless something else does before.  TG_ENOMEM.
  * tg_task_timed_out() tells k which it was. */

@@ -5,6 +5,7 @@ local errors = require("tidegate.errors")
 local limit = require("tidegate.limit")
 local routes = require("tidegate.routes")
 local service = require("tidegate.service")
+local tasks = require("tidegate.tasks")
 
 ---@class tidegate
 local tg = {}
@@ -17,6 +18,9 @@ end
 tg.limit = limit
 tg.on_error = errors.on_error
 tg.error = errors.raise
+tg.all = tasks.all
+tg.race = tasks.race
+tg.timeout = tasks.timeout
 
 --- A response. Without a status it is 200.
 ---@param body any

@@ -23,6 +23,55 @@ function tg.sleep(seconds) end
 ---@return any ...
 function tg.wait(arm, timeout) end
 
+--- Something that runs at the same time as what has spawned it, on a coroutine of its own. It
+--- belongs to the exchange that it was spawned in, and is cancelled when that ends, or when the
+--- task is that has spawned it; one that was spawned in none belongs to the script that is loaded.
+--- As a `<close>` variable it is cancelled with its scope.
+---@class tidegate.Task
+local Task = {}
+--- Waits until it has ended. Returns what its function has returned, or raises what that has
+--- raised, as often as it is asked; for one that was cancelled { cancelled = true, message }.
+---@async
+---@return any ...
+function Task:join() end
+--- Ends it where it waits: its `<close>` variables run, what it has spawned is cancelled before.
+--- One that is over is left alone. A task may cancel itself.
+function Task:cancel() end
+---@return "waiting"|"running"|"done"|"failed"|"cancelled"
+function Task:status() end
+
+--- A task that calls fn(...), soon: not before the caller waits. An error that nobody joins is
+--- logged when the exchange ends.
+---@param fn async fun(...): ...
+---@param ... any
+---@return tidegate.Task
+function tg.spawn(fn, ...) end
+
+--- Makes a task outlive its exchange; what it spawns belongs to it, and ends with it. That is for a
+--- task that has not begun yet: `tg.detach(tg.spawn(fn))`, or `tg.detach(fn)`.
+---@param task tidegate.Task|fun(...): ...
+---@param ... any arguments of the function
+---@return tidegate.Task
+function tg.detach(task, ...) end
+
+--- Tasks whose ends one task waits for. It is for `<close>` variables: those that run then are
+--- cancelled.
+---@class tidegate.Group
+local Group = {}
+--- As tg.spawn.
+---@param fn async fun(...): ...
+---@param ... any
+---@return tidegate.Task
+function Group:spawn(fn, ...) end
+--- Waits for the next one that ends, and returns it: its `join` has the results. nil when there is
+--- none left; false when none has ended in time.
+---@async
+---@param seconds? number
+---@return tidegate.Task|false|nil
+function Group:next(seconds) end
+---@return tidegate.Group
+function tg.group() end
+
 --- The time of day: seconds since 1970, with a fraction.
 ---@return number
 function tg.now() end

@@ -7,7 +7,10 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "lua/bind_group.h"
+#include "lua/bind_task.h"
 #include "lua/bind_time.h"
+#include "lua/failure.h"
 #include "lua/state.h"
 #include "lua/task.h"
 #include "util/mem.h"
@@ -40,6 +43,7 @@ struct state {
 struct task {
     struct state *state;
     struct tg_task *task;
+    struct tg_scope scope; /* once t:scope() was called */
     struct task *next;
     char *text;
     char *value;
@@ -49,7 +53,7 @@ struct task {
     enum { KEEP, FREE, AGAIN, SILENT } then;
 };
 
-static const char *const results[] = {"done", "waiting", "failed", "nomem"};
+static const char *const results[] = {"done", "waiting", "failed", "nomem", "cancelled"};
 
 /* --- Inside the state ------------------------------------------------------------------------- */
 
@@ -190,8 +194,11 @@ static int open_globals(lua_State *L)
                                          {"foreign_yield", l_foreign_yield},
                                          {"foreign_resume", l_foreign_resume},
                                          {NULL, NULL}};
+    tg_failure_open(L);
     lua_newtable(L);
     tg_time_open(L);
+    tg_task_open(L);
+    tg_group_open(L);
     lua_setglobal(L, "tg");
     luaL_newlib(L, functions);
     lua_setglobal(L, "probe");
@@ -335,6 +342,30 @@ static int t_waiting(lua_State *L)
 static int t_cancel(lua_State *L)
 {
     tg_task_cancel(task_at(L)->task);
+    return 0;
+}
+
+/* t:scope(): what it spawns is its own from here on, as an exchange's is. */
+static int t_scope(lua_State *L)
+{
+    struct task *t = task_at(L);
+    tg_task_open_scope(t->task, &t->scope, t);
+    return 0;
+}
+
+/* t:live(): how many it has spawned that have not ended. */
+static int t_live(lua_State *L)
+{
+    lua_pushinteger(L, task_at(L)->scope.live);
+    return 1;
+}
+
+/* t:over(): what an exchange does with its tasks at its end. */
+static int t_over(lua_State *L)
+{
+    struct task *t = task_at(L);
+    tg_task_cancel(t->task);
+    tg_spawned_log(t->state->lua, &t->scope, NULL);
     return 0;
 }
 
@@ -526,7 +557,8 @@ int luaopen_probe_task(lua_State *L)
     };
     static const luaL_Reg task[] = {
         {"start", t_start}, {"state", t_state}, {"waiting", t_waiting}, {"cancel", t_cancel},
-        {"wake", t_wake},   {"free", t_free},   {"__gc", t_gc},         {NULL, NULL},
+        {"wake", t_wake},   {"free", t_free},   {"scope", t_scope},     {"live", t_live},
+        {"over", t_over},   {"__gc", t_gc},     {NULL, NULL},
     };
     static const luaL_Reg functions[] = {{"new", p_new}, {"fail_at", p_fail_at}, {NULL, NULL}};
     make_class(L, STATE, state);

@@ -1,0 +1,400 @@
+-- Tasks of an exchange: they write its response, fail, take too long, and end with it.
+local harness = require("harness")
+local raw = require("raw")
+local server = require("server")
+
+local SCRIPT = [[
+local tg = require("tidegate")
+local notes, ticks, held = {}, 0, {}
+
+local function note(text) notes[#notes + 1] = text end
+local function closer(name)
+  return setmetatable({}, { __close = function() note(name) end })
+end
+local function sleeper(name, seconds)
+  return function()
+    local x <close> = closer(name .. " closed")
+    tg.sleep(seconds or 100)
+    note(name .. " slept")
+  end
+end
+
+tg.spawn(function()
+  while true do
+    tg.sleep(0.01)
+    ticks = ticks + 1
+  end
+end)
+
+local function inner() error("in the task") end
+
+return {
+  limits = { response_timeout = 0.5 },
+  routes = {
+    { "/notes", get = function() return { body = table.concat(notes, ",") } end },
+    { "/ticks", get = function() return { body = tostring(ticks) } end },
+    { "/all", get = function()
+      local start = tg.monotonic()
+      local r = tg.all { a = function() tg.sleep(0.2) return 1 end, b = function() tg.sleep(0.2) return 2 end }
+      return { body = ("%d %d %.2f"):format(r.a, r.b, tg.monotonic() - start) }
+    end },
+    { "/ends", get = function()
+      tg.spawn(sleeper("ends"))
+      tg.sleep(0)
+      return { body = "x" }
+    end },
+    { "/never-begins", get = function()
+      tg.spawn(function() note("began") end)
+      return { body = "x" }
+    end },
+    { "/leaves", get = { { name = "first", enter = function() tg.spawn(sleeper("of an interceptor")) end },
+      function()
+        tg.spawn(function() tg.spawn(sleeper("of a task")) sleeper("of the handler")() end)
+        return { body = function(out)
+          local x <close> = closer("body closed")
+          out:write("first")
+          tg.sleep(100)
+        end }
+      end } },
+    { "/detached", get = function()
+      tg.detach(tg.spawn(sleeper("detached", 0.1)))
+      return { body = "x" }
+    end },
+    { "/fails", name = "fails", get = function()
+      tg.spawn(inner)
+      tg.sleep(0.01)
+      return { body = "all the same" }
+    end },
+    { "/joined", get = function() return { body = tostring(tg.spawn(inner):join()) } end },
+    { "/late", get = function() tg.timeout(0.05, sleeper("late")) end },
+    { "/late-handled", get = { { name = "h", error = function(ctx, err)
+      ctx.response = { status = 200, body = ("%s %s"):format(err.value.timeout, err.message) }
+    end }, function() tg.timeout(0.05, sleeper("late")) end } },
+    { "/response-timeout", get = { { name = "e", error = function(ctx, err)
+      note("error stage")
+      error(err, 0)
+    end }, function() tg.spawn(sleeper("spawned")) tg.sleep(100) end } },
+
+    -- Writing.
+    { "/parts", get = function(_, ctx)
+      ctx:write_response { status = 200 }
+      local tasks = {}
+      for i = 1, 3 do
+        tasks[i] = tg.spawn(function()
+          tg.sleep(i / 50)
+          ctx:write_response_body { part = i }
+          ctx:write_response_body("\n")
+          ctx:flush()
+        end)
+      end
+      for _, task in ipairs(tasks) do task:join() end
+    end },
+    { "/implicit", get = function(_, ctx)
+      tg.spawn(function() ctx:write_response_body("from a task") end):join()
+    end },
+    { "/through-out", get = function()
+      return { body = function(out, ctx)
+        tg.all {
+          function() for i = 1, 3 do out:write("a", i, " ") tg.sleep(0.01) end end,
+          function() for i = 1, 3 do out:print({ b = i }) tg.sleep(0.01) end end,
+          function() tg.sleep(0.02) ctx:write_response_body("c ") end,
+        }
+        out:write(tostring(tg.spawn(function() return ctx.request.path end):join()))
+      end }
+    end },
+    { "/yields", get = function()
+      return { body = tg.generate(function(yield)
+        tg.timeout(5, function() for i = 1, 3 do yield(i) tg.sleep(0) end end)
+        tg.spawn(yield, { 4, { 5 } }):join()
+      end) }
+    end },
+    { "/flood", get = function()
+      return { headers = { ["Content-Type"] = "text/plain" }, body = function(out)
+        local work = {}
+        for i = 1, 4 do
+          local piece = tostring(i):rep(1000) .. "\n"
+          work[i] = function() for _ = 1, 2000 do out:write(piece) end end
+        end
+        tg.all(work)
+      end }
+    end },
+    { "/flooding", get = function()
+      return { body = function(out)
+        for i = 1, 3 do
+          tg.spawn(function()
+            local x <close> = closer("flood " .. i)
+            while true do out:write(("x"):rep(100000)) end
+          end)
+        end
+        tg.sleep(100)
+      end }
+    end },
+    { "/after-the-end", get = function()
+      return { body = function(out)
+        tg.spawn(function()
+          local ok, why = pcall(function() tg.sleep(0) tg.sleep(0) while true do out:write("late") tg.sleep(0) end end)
+          note(tostring(why))
+        end)
+        out:write("body")
+        out:close()
+        tg.sleep(0.05)
+      end }
+    end },
+    { "/keeps", get = function(_, ctx)
+      return { body = function(out)
+        held.out, held.ctx = out, ctx
+        out:write("kept ")
+        tg.wait(function(resume) held.go_on = resume end)
+      end }
+    end },
+    { "/others", get = function()
+      local said = {}
+      for _, call in ipairs {
+        function() held.ctx:write_response_body("x") end,
+        function() held.ctx:flush() end,
+        function() tg.spawn(function() held.ctx:write_response({}) end):join() end,
+      } do said[#said + 1] = select(2, pcall(call)) end
+      held.out:write("by another ")
+      return { body = table.concat(said, "\n") }
+    end },
+    { "/floods-others", get = function()
+      local ok, why = pcall(function() while true do held.out:write(("x"):rep(100000)) end end)
+      return { body = tostring(why) }
+    end },
+    { "/go-on", get = function() return { body = tostring(held.go_on()) } end },
+
+    { "/read-twice", post = function(request)
+      local first = tg.spawn(function() return request.body:all() end)
+      tg.sleep(0)
+      local second = tg.spawn(function() return request.body:read() end)
+      local _, why = pcall(second.join, second)
+      note(tostring(why))
+      return { body = first:join() }
+    end },
+  },
+}
+]]
+
+describe("the tasks of an exchange", function()
+  local s
+
+  setup(function() s = server.start({ script = SCRIPT }) end)
+  teardown(function() s:stop() end)
+
+  local function get(path) return assert(raw.get(s.port, path)) end
+  local function notes() return get("/notes").body end
+  local function await_note(text)
+    return server.eventually(function() return notes():find(text, 1, true) end)
+  end
+  local function stream(path, options)
+    local c = assert(raw.connect(s.port, options))
+    c:send("GET " .. path .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+    return c
+  end
+
+  describe("run at the same time", function()
+    it("and take as long as the slower (B77)", function()
+      local a, b, seconds = get("/all").body:match("^(%d) (%d) ([%d.]+)$")
+      assert.equal("1 2", a .. " " .. b)
+      assert.is_true(tonumber(seconds) < 0.35)
+    end)
+
+    it("as those do that the script has spawned while it was loaded", function()
+      local before = tonumber(get("/ticks").body)
+      server.eventually(function() return tonumber(get("/ticks").body) > before + 2 end)
+    end)
+  end)
+
+  describe("end with it", function()
+    it("when the response is sent (B15)", function()
+      assert.equal("x", get("/ends").body)
+      await_note("ends closed")
+      get("/never-begins")
+      assert.is_nil(notes():find("began"))
+    end)
+
+    it("when the client leaves, within 100 ms, the main one last (B13, B15)", function()
+      local c = stream("/leaves")
+      assert(c:read_until("first"))
+      local start = harness.now()
+      c:close()
+      await_note("body closed")
+      assert.is_true(harness.now() - start < 100 or server.sanitized)
+      assert.matches("of a task closed,of the handler closed,of an interceptor closed,body closed", notes())
+    end)
+
+    it("unless they are detached", function()
+      assert.equal("x", get("/detached").body)
+      assert.is_nil(notes():find("detached"))
+      await_note("detached slept,detached closed")
+    end)
+
+    it("when it takes too long to answer: before the error stage (B12)", function()
+      assert.equal(503, get("/response-timeout").status)
+      assert.matches("spawned closed,error stage", notes())
+    end)
+  end)
+
+  describe("that fail", function()
+    it("are logged once, with a traceback, and harm nothing", function()
+      assert.equal("all the same", get("/fails").body)
+      local line, number = s:wait_log("a task has failed")
+      assert.matches("fails: a task has failed: .*in the task; stack traceback:.*app.lua:23", line)
+      get("/notes")
+      for i = number + 1, #s:log() do assert.not_matches("a task has failed", s:log()[i]) end
+    end)
+
+    it("fail who joins them, with both tracebacks", function()
+      assert.equal(500, get("/joined").status)
+      local line = s:wait_log("in the task that was joined")
+      assert.matches("GET /joined: unhandled .*in the task; stack traceback:.*joined:.*app.lua:23", line)
+    end)
+
+    it("of a timeout are a 503, or what an error stage makes of them (B12)", function()
+      assert.equal(503, get("/late").status)
+      assert.equal("true no result within 0.05 s", get("/late-handled").body)
+    end)
+  end)
+
+  describe("write its response", function()
+    it("in parts, as they come, of any type (B37)", function()
+      local c <close> = stream("/parts")
+      local response = c:read_response()
+      assert.equal('{"part":1}\n{"part":2}\n{"part":3}\n', response.body)
+      assert.is_true(response.complete)
+      assert.is_true(#response.chunks >= 3)
+    end)
+
+    it("as an implicit 200 (B38)", function()
+      local response = get("/implicit")
+      assert.equal("200 from a task", response.status .. " " .. response.body)
+    end)
+
+    it("through the writer of a body, whole writes between each other", function()
+      local body = get("/through-out").body
+      for _, piece in ipairs({ "a1 ", "a2 ", "a3 ", '{"b":1}\n', '{"b":2}\n', '{"b":3}\n', "c " }) do
+        assert.is_truthy(body:find(piece, 1, true), piece .. " in " .. body)
+      end
+      assert.matches("/through%-out$", body)
+    end)
+
+    it("as elements of a generator", function()
+      assert.equal("[1,2,3,[4,[5]]]", get("/yields").body)
+    end)
+
+    it("to a client that is slow, each in its turn (B20)", function()
+      local c <close> = stream("/flood", { rcvbuf = 4096 })
+      harness.sleep(0.2)
+      local response = c:read_response(30)
+      assert.is_true(response.complete)
+      local counts = {}
+      for line in response.body:gmatch("([^\n]*)\n") do
+        assert.equal(line:sub(1, 1):rep(1000), line)
+        counts[line:sub(1, 1)] = (counts[line:sub(1, 1)] or 0) + 1
+      end
+      assert.same({ ["1"] = 2000, ["2"] = 2000, ["3"] = 2000, ["4"] = 2000 }, counts)
+    end)
+
+    it("until the client goes, and are closed, all that wait for it (B13, B20)", function()
+      local c = stream("/flooding", { rcvbuf = 4096 })
+      assert(c:read_until("\r\n\r\n"))
+      harness.sleep(0.1)
+      c:reset()
+      for i = 1, 3 do await_note("flood " .. i) end
+    end)
+
+    it("not after its end: that is an error of theirs", function()
+      assert.equal("body", get("/after-the-end").body)
+      await_note("the body has ended: out was closed")
+    end)
+  end)
+
+  describe("leave that of another", function()
+    it("to its own tasks, but for what a writer was given out for", function()
+      local c <close> = stream("/keeps")
+      assert(c:read_until("kept "))
+      local _, count = get("/others").body:gsub("only the exchange's own tasks can write", "")
+      assert.equal(3, count)
+      get("/go-on")
+      assert(c:read_until("by another "))
+    end)
+
+    it("and are told when it has ended while they wait for its client", function()
+      local c = stream("/keeps", { rcvbuf = 4096 })
+      assert(c:read_until("kept "))
+      local other = stream("/floods-others")
+      harness.sleep(0.1)
+      c:reset()
+      assert.equal("closed", other:read_response().body)
+      other:close()
+    end)
+  end)
+
+  it("can not wait for the request's body both", function()
+    local c <close> = raw.connect(s.port)
+    c:send("POST /read-twice HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+    harness.sleep(0.05)
+    c:send("hello")
+    assert.equal("hello", c:read_response().body)
+    await_note("another task waits for the request's body already")
+  end)
+end)
+
+describe("the tasks of a script", function()
+  it("end when another has taken its place, and its exchanges are over (B57)", function()
+    local text = [[
+      local tg = require("tidegate")
+      tg.spawn(function()
+        local x <close> = setmetatable({}, { __close = function() tg.log.info("NUMBER has ended") end })
+        tg.log.info("NUMBER begins")
+        tg.sleep(1000)
+      end)
+      return { routes = { { "/", get = function() return { body = "NUMBER" } end } } }]]
+    local s <close> = server.start({ script = text:gsub("NUMBER", "one") })
+    s:wait_log("one begins")
+    server.write(s.script, (text:gsub("NUMBER", "two")))
+    s:kill("HUP")
+    s:wait_log("two begins")
+    assert.equal("two", raw.get(s.port, "/").body)
+    s:wait_log("one has ended")
+  end)
+
+  it("are not begun when it does not load", function()
+    local s <close> = server.start({ script = "return { routes = {} }" })
+    server.write(s.script, [[
+      require("tidegate").spawn(function() require("tidegate").log.info("began") end)
+      error("does not load")]])
+    s:kill("HUP")
+    s:wait_log("does not load")
+    assert.not_matches("began", s:log_text())
+  end)
+end)
+
+describe("what the tasks of exchanges hold", function()
+  it("is given back: descriptors and memory (B15)", function()
+    local s <close> = server.start({ args = { "--quiet" }, script = [[
+      local tg = require("tidegate")
+      return { routes = {
+        { "/memory", get = function()
+          collectgarbage() collectgarbage()
+          return { body = tostring(collectgarbage("count") * 1024) }
+        end },
+        { "/many", get = function()
+          local t = tg.spawn(function() local f <close> = io.open("/dev/null") tg.sleep(100) end)
+          pcall(tg.timeout, 0.001, function() local f <close> = io.open("/dev/null") tg.sleep(100) end)
+          tg.all { function() tg.sleep(0) end, function() return io.open("/dev/null"):close() end }
+          pcall(tg.spawn(error, "x").join, tg.spawn(error, { message = "logged" }))
+          return { body = function(out) tg.spawn(function() out:write("x") out:flush() tg.sleep(100) end) tg.sleep(0.001) end }
+        end },
+      } }]] })
+    local function round(n)
+      for _ = 1, n do assert.equal("x", raw.get(s.port, "/many").body) end
+      return tonumber(raw.get(s.port, "/memory").body)
+    end
+    round(50)
+    local before, fds = round(50), s:fds()
+    local after = round(200)
+    assert.is_true(after - before < 4096, ("%d bytes more"):format(after - before))
+    assert.equal(fds, s:fds())
+  end)
+end)
