@@ -205,13 +205,13 @@ static bool leads_out(const char *path)
     return false;
 }
 
-static int open_below(lua_State *L, const char *root, const char *path, bool follow)
+int tg_file_open_below(lua_State *L, const char *root, const char *path, bool follow, int flags)
 {
-    static const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     int fd = -1;
     int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) /* a mistake of the script's, which no client should see as a missing file */
         return luaL_error(L, "tg.file: root %s: %s", root, strerrordesc_np(errno));
+    flags |= O_CLOEXEC;
     if (!follow)
         fd = tg_open_beneath(folder, path, flags);
     else if (leads_out(path))
@@ -226,12 +226,12 @@ static int open_below(lua_State *L, const char *root, const char *path, bool fol
 
 int tg_file_open_fd(lua_State *L, int index, struct stat *info)
 {
+    static const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     const struct tg_file *file = lua_touserdata(L, index);
     const char *path = tg_file_text(L, index, TG_FILE_PATH).p;
     const char *root = tg_file_text(L, index, TG_FILE_ROOT).p;
     assert(path);
-    int fd = root ? open_below(L, root, path, file->follow)
-                  : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = root ? tg_file_open_below(L, root, path, file->follow, flags) : open(path, flags);
     if (fd < 0)
         return raise_errno(L, path);
     if (fstat(fd, info) == 0 && S_ISREG(info->st_mode))

@@ -46,4 +46,8 @@ int tg_file_new(lua_State *L);   /* tg.file(path[, options]) */
  * other end or for a device. */
 int tg_file_open_fd(lua_State *L, int index, struct stat *info);
 
+/* Opens a path below root as open() does with these flags; with follow, links may lead anywhere.  -1
+ * with errno; raises only for a root that is none. */
+int tg_file_open_below(lua_State *L, const char *root, const char *path, bool follow, int flags);
+
 #endif

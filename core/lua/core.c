@@ -6,6 +6,7 @@
 
 #include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
+#include "lua/bind_folder.h"
 #include "lua/bind_group.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
@@ -24,6 +25,7 @@ static int open_core(lua_State *L)
     tg_shared_open(L);
     tg_fetch_open(L);
     tg_topics_open(L);
+    tg_folder_open(L);
     lua_pushcfunction(L, tg_file_new);
     lua_setfield(L, -2, "file");
     tg_failure_push_closed(L);

@@ -124,18 +124,21 @@ static int types_free(lua_State *L)
     return 0;
 }
 
-static const char *type_of(lua_State *L, int index)
+const char *tg_file_media_type(lua_State *L, const char *path)
 {
-    struct tg_slice given = tg_file_text(L, index, TG_FILE_CONTENT_TYPE);
-    if (given.p)
-        return given.p;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &mime_key);
     struct types *types = lua_touserdata(L, -1);
     lua_pop(L, 1);
     if (!types->tried)
         types->mime = tg_mime_load(TG_MIME_SYSTEM);
     types->tried = true;
-    return tg_mime_type(types->mime, tg_file_text(L, index, TG_FILE_PATH).p);
+    return tg_mime_type(types->mime, path);
+}
+
+static const char *type_of(lua_State *L, int index)
+{
+    struct tg_slice given = tg_file_text(L, index, TG_FILE_CONTENT_TYPE);
+    return given.p ? given.p : tg_file_media_type(L, tg_file_text(L, index, TG_FILE_PATH).p);
 }
 
 /* --- The head --------------------------------------------------------------------------------- */
@@ -295,8 +298,11 @@ static void refuse(lua_State *L, struct tg_exchange *x, struct tg_serving *s, in
     s->runs.count = 0;
     s->text = status == 304 ? "" : tg_reason(status);
     tg_exchange_remove_field(x, TG_SLICE("Content-Type"));
-    if (status != 304)
-        add_field(L, x, TG_SLICE("Content-Type"), "text/plain; charset=utf-8");
+    tg_exchange_remove_field(x, TG_SLICE("Content-Encoding"));
+    if (status == 304)
+        return;
+    tg_exchange_remove_field(x, TG_SLICE("Cache-Control")); /* said of the file, not of this */
+    add_field(L, x, TG_SLICE("Content-Type"), "text/plain; charset=utf-8");
 }
 
 static bool wants_ranges(const struct tg_exchange *x, const struct tg_file *file)

@@ -2,6 +2,7 @@
 
 local core = require("tidegate.core")
 local errors = require("tidegate.errors")
+local files = require("tidegate.files")
 local limit = require("tidegate.limit")
 local routes = require("tidegate.routes")
 local service = require("tidegate.service")
@@ -15,6 +16,7 @@ for name, value in pairs(core) do
   tg[name] = value
 end
 
+tg.files = files.handler
 tg.limit = limit
 tg.on_error = errors.on_error
 tg.error = errors.raise

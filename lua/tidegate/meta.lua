@@ -128,6 +128,26 @@ function tg.generate(produce) end
 ---@return tidegate.File
 function tg.file(path, options) end
 
+--- For tg.files: what is at a path below root, or the name of an errno. Links out of it are
+--- followed when the third argument says so.
+---@param root string
+---@param path string "" for root itself
+---@param follow? boolean
+---@return "file"|"folder"|"other"|nil kind
+---@return string? why
+function tg._stat_below(root, path, follow) end
+--- What is in a folder, in no order: 10,000 entries at the most, and whether there are more.
+---@param root string
+---@param path string
+---@param follow? boolean
+---@return { name: string, kind: string, size: integer, modified: integer }[]? entries
+---@return boolean|string more or why
+function tg._list_below(root, path, follow) end
+--- The media type of the path's extension.
+---@param path string
+---@return string
+function tg._media_type(path) end
+
 --- A store of strings and numbers that all workers and generations of the script have in common.
 --- Every call is atomic. What was used least recently makes room for what is new.
 ---@class tidegate.Shared

@@ -64,6 +64,22 @@ describe("examples/streaming.lua", function()
   end)
 end)
 
+describe("examples/files.lua", function()
+  it("answers each of its curl lines", function()
+    local s <close> = server.start({ file = "examples/files.lua" })
+    local lines = curl_lines(read("examples/files.lua"), "%-%- curl ([^\n]*)")
+    assert.equal(8, #lines)
+    for _, line in ipairs(lines) do
+      local arguments = words((line:gsub("%-OJ ", "")))
+      for i, word in ipairs(arguments) do arguments[i] = word:gsub("^http://127%.0%.0%.1:8080", s.url) end
+      local result = curl.run(arguments)
+      assert.equal(0, result.exit, line)
+      assert.equal(line:find("-r ", 1, true) and 206 or 200, result.status, line)
+      assert.is_true(#result.stdout > 0, line)
+    end
+  end)
+end)
+
 describe("examples/lowlevel.lua", function()
   local s
 
