@@ -1,6 +1,9 @@
 /* format.c - the table of formats. */
 #include "body/format.h"
 
+#include <string.h>
+#include <strings.h>
+
 #define TEXT(literal)                                                                              \
     {                                                                                              \
         (literal), sizeof(literal) - 1                                                             \
@@ -13,6 +16,55 @@ const struct tg_format tg_format_json = {
     .between = TEXT(","),
     .after = TEXT(""),
     .end = TEXT("]"),
+    .inner = &tg_format_json,
+};
+
+const struct tg_format tg_format_edn = {
+    .media_type = TEXT("application/edn"),
+    .content_type = "application/edn",
+    .begin = TEXT("["),
+    .between = TEXT(" "),
+    .after = TEXT(""),
+    .end = TEXT("]"),
+    .dialect = TG_DIALECT_EDN,
+    .inner = &tg_format_edn,
+};
+
+static const struct tg_format csv = {
+    .media_type = TEXT("text/csv"),
+    .content_type = "text/csv; charset=utf-8",
+    .begin = TEXT(""),
+    .between = TEXT(""),
+    .after = TEXT("\r\n"),
+    .end = TEXT(""),
+    .lines = true,
+    .dialect = TG_DIALECT_CSV,
+    .inner = &tg_format_json,
+};
+
+static const struct tg_format csv_bare = {
+    .media_type = TEXT("text/csv"),
+    .content_type = "text/csv; charset=utf-8; header=absent",
+    .begin = TEXT(""),
+    .between = TEXT(""),
+    .after = TEXT("\r\n"),
+    .end = TEXT(""),
+    .lines = true,
+    .bare = true,
+    .dialect = TG_DIALECT_CSV,
+    .inner = &tg_format_json,
+};
+
+static const struct tg_format event_stream = {
+    .media_type = TEXT("text/event-stream"),
+    .content_type = "text/event-stream; charset=utf-8",
+    .begin = TEXT(""),
+    .between = TEXT(""),
+    .after = TEXT("\n\n"),
+    .end = TEXT(""),
+    .lines = true,
+    .dialect = TG_DIALECT_EVENT,
+    .inner = &tg_format_json,
 };
 
 static const struct tg_format ndjson = {
@@ -23,6 +75,7 @@ static const struct tg_format ndjson = {
     .after = TEXT("\n"),
     .end = TEXT(""),
     .lines = true,
+    .inner = &tg_format_json,
 };
 
 static const struct tg_format jsonl = {
@@ -33,6 +86,7 @@ static const struct tg_format jsonl = {
     .after = TEXT("\n"),
     .end = TEXT(""),
     .lines = true,
+    .inner = &tg_format_json,
 };
 
 static const struct tg_format text = {
@@ -44,25 +98,45 @@ static const struct tg_format text = {
     .end = TEXT(""),
     .lines = true,
     .raw = true,
+    .inner = &tg_format_json,
 };
 
-static const struct tg_format *const formats[] = {&tg_format_json, &ndjson, &jsonl, &text};
+static const struct tg_format *const formats[] = {
+    &tg_format_json, &ndjson, &jsonl, &text, &csv, &event_stream, &tg_format_edn};
 
 const struct tg_format *tg_format_at(size_t n)
 {
     return n < sizeof formats / sizeof *formats ? formats[n] : NULL;
 }
 
-const struct tg_format *tg_format_find(struct tg_slice media_type)
+struct tg_slice tg_media_type(struct tg_slice content_type)
 {
+    struct tg_slice media_type = content_type;
     const char *end = media_type.len ? memchr(media_type.p, ';', media_type.len) : NULL;
     if (end)
         media_type.len = (size_t)(end - media_type.p);
     while (media_type.len &&
            (media_type.p[media_type.len - 1] == ' ' || media_type.p[media_type.len - 1] == '\t'))
         media_type.len--;
+    return media_type;
+}
+
+/* Whether it has that parameter (RFC 4180, section 3, for one). */
+static bool says(struct tg_slice content_type, const char *parameter)
+{
+    size_t len = strlen(parameter);
+    for (size_t i = 0; i + len <= content_type.len; i++)
+        if (strncasecmp(content_type.p + i, parameter, len) == 0)
+            return true;
+    return false;
+}
+
+const struct tg_format *tg_format_find(struct tg_slice content_type)
+{
+    struct tg_slice media_type = tg_media_type(content_type);
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (tg_slice_equal_nocase(media_type, formats[i]->media_type))
-            return formats[i];
+            return formats[i] == &csv && says(content_type, "header=absent") ? &csv_bare
+                                                                             : formats[i];
     return NULL;
 }

@@ -6,7 +6,16 @@
 
 #include "util/slice.h"
 
-/* How the elements of a sequence stand together.  What is inside an element is JSON. */
+/* How an element is printed. */
+enum tg_dialect {
+    TG_DIALECT_JSON,
+    TG_DIALECT_EDN,
+    TG_DIALECT_CSV,    /* a row (RFC 4180) */
+    TG_DIALECT_EVENT,  /* an event of text/event-stream */
+    TG_DIALECT_SCRIPT, /* by a function of the script's */
+};
+
+/* How the elements of a sequence stand together, and what is inside them. */
 struct tg_format {
     struct tg_slice media_type;
     const char *content_type; /* for a response that has none */
@@ -17,12 +26,19 @@ struct tg_format {
     bool
         lines; /* a list's items are elements; elements that are strings stand as they are if raw */
     bool raw;
+    bool bare; /* rows have no header */
+    enum tg_dialect dialect;
+    const struct tg_format *inner; /* of what is inside an element */
 };
 
 extern const struct tg_format tg_format_json;
+extern const struct tg_format tg_format_edn;
 
-/* The format of a media type, whose parameters do not matter; NULL when nothing prints it. */
-const struct tg_format *tg_format_find(struct tg_slice media_type);
+/* A Content-Type without its parameters. */
+struct tg_slice tg_media_type(struct tg_slice content_type);
+
+/* The format of a Content-Type, whose parameters do not matter; NULL when nothing prints it. */
+const struct tg_format *tg_format_find(struct tg_slice content_type);
 
 /* The nth format, the one that wins ties first; NULL past the last. */
 const struct tg_format *tg_format_at(size_t n);

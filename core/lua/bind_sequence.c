@@ -3,6 +3,8 @@
 
 #include <lauxlib.h>
 
+#include "lua/bind_json.h"
+
 #define ARRAY_TYPE  "tidegate.json.Array"
 #define OBJECT_TYPE "tidegate.json.Object"
 
@@ -128,5 +130,6 @@ void tg_sequence_open(lua_State *L)
     luaL_newlib(L, json);
     lua_pushlightuserdata(L, NULL);
     lua_setfield(L, -2, "null");
+    tg_json_open(L);
     lua_setfield(L, -2, "json");
 }

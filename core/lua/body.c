@@ -8,6 +8,7 @@
 #include <lauxlib.h>
 
 #include "lua/bind_fetch.h"
+#include "lua/bind_format.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
 #include "lua/body_kind.h"
@@ -86,17 +87,30 @@ static void add_content_type(lua_State *L, struct tg_call *call, const char *typ
         luaL_error(L, "cannot set Content-Type to %s", type);
 }
 
+/* Whether the script wants what the client does not accept to be refused. */
+static bool is_strict(lua_State *L, const struct tg_call *call)
+{
+    tg_call_push_context(L, call);
+    lua_getfield(L, -1, "strict_accept");
+    bool strict = lua_toboolean(L, -1);
+    lua_pop(L, 2);
+    return strict;
+}
+
 static void choose_format(lua_State *L, struct tg_call *call, const struct tg_response_info *info)
 {
     if (info->content_type) {
         struct tg_slice type = {info->content_type, info->content_type_len};
-        call->out.format = tg_format_find(type);
+        call->out.format = tg_formats_find(L, type);
         if (!call->out.format)
             luaL_error(L, "no format prints a table or sequence as %s", info->content_type);
         return;
     }
-    call->out.format = tg_negotiate_format(call->exchange->conn);
+    call->out.format = tg_negotiate_format(L, call->exchange->conn, is_strict(L, call));
+    if (!call->out.format)
+        tg_failure_raise_status(L, 406, "no format that the request accepts prints the body");
     add_content_type(L, call, call->out.format->content_type);
+    (void)!tg_exchange_add_field(call->exchange, TG_SLICE("Vary"), TG_SLICE("Accept"));
 }
 
 static uint64_t describe_kind(lua_State *L, struct tg_call *call, int body,
@@ -166,13 +180,13 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
     x->head.fields = tg_buf_slice(&x->fields);
 }
 
-static void prepare_format(struct tg_call *call, const struct tg_response_info *info)
+static void prepare_format(lua_State *L, struct tg_call *call, const struct tg_response_info *info)
 {
     struct tg_slice type = {info->content_type, info->content_type_len};
     call->out.choice = 0;
-    call->out.format = info->content_type ? tg_format_find(type) : NULL;
+    call->out.format = info->content_type ? tg_formats_find(L, type) : NULL;
     if (!call->out.format)
-        call->out.format = tg_format_find(TG_SLICE("application/json")); /* for out:print() */
+        call->out.format = &tg_format_json; /* for out:print() */
 }
 
 /* Reads the response at index and readies the writer; pushes its body and gives its kind. */
@@ -185,7 +199,7 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index, bool 
     int body = lua_gettop(L);
     tg_fetch_response_unwrap(L, body);
     enum body_kind kind = kind_of(L, body);
-    prepare_format(call, &info);
+    prepare_format(L, call, &info);
     describe(L, call, body, kind, &info, part);
     lua_settop(L, body);
     tg_writer_begin(&x->writer, &x->head);
@@ -507,7 +521,7 @@ int tg_body_write_response_body(lua_State *L)
     if (!x->writer.head && !x->writer.committed) { /* an implicit 200 */
         x->head = (struct tg_response_head){.status = 200, .length = TG_LENGTH_UNKNOWN};
         x->head.fields = tg_buf_slice(&x->fields);
-        call->out.format = tg_format_find(TG_SLICE("application/json"));
+        call->out.format = &tg_format_json;
         tg_writer_begin(&x->writer, &x->head);
     }
     if (tg_exchange_is_head(x)) {

@@ -7,6 +7,7 @@
 #include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
 #include "lua/bind_folder.h"
+#include "lua/bind_format.h"
 #include "lua/bind_group.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
@@ -22,6 +23,7 @@ static int open_core(lua_State *L)
     tg_task_open(L);
     tg_group_open(L);
     tg_sequence_open(L);
+    tg_formats_open(L);
     tg_shared_open(L);
     tg_fetch_open(L);
     tg_topics_open(L);

@@ -4,17 +4,9 @@
 #include <stdint.h>
 
 #include "http/conn.h"
-#include "lua/print.h"
+#include "lua/bind_format.h"
 
-/* The formats that may be asked for, in the order in which they win ties. */
-static const struct tg_slice offered[] = {
-    {"application/json", 16},  {"application/x-ndjson", 20},
-    {"application/jsonl", 17}, {"text/plain", 10},
-    {"text/csv", 8},           {"text/event-stream", 17},
-    {"application/edn", 15},
-};
-
-enum { OFFERED = sizeof offered / sizeof *offered };
+enum { OFFERED = 16 + TG_SCRIPT_FORMATS_MAX };
 
 static struct tg_slice trim(struct tg_slice s)
 {
@@ -112,18 +104,32 @@ size_t tg_negotiate(const struct tg_conn *conn, const struct tg_slice *types, si
     return best;
 }
 
-const struct tg_format *tg_negotiate_format(const struct tg_conn *conn)
+static bool has_accept(const struct tg_conn *conn)
 {
+    const struct tg_field *fields = tg_conn_fields(conn);
+    size_t count = tg_conn_head(conn)->field_count;
+    for (size_t i = 0; i < count; i++)
+        if (tg_slice_equal_nocase(tg_conn_field_name(conn, &fields[i]), TG_SLICE("accept")))
+            return true;
+    return false;
+}
+
+const struct tg_format *tg_negotiate_format(lua_State *L, const struct tg_conn *conn, bool strict)
+{
+    struct tg_slice types[OFFERED];
     struct wish wishes[OFFERED] = {{0, 0}};
-    const struct tg_format *best = tg_format_find(offered[0]);
-    int best_quality = 0;
-    read_wishes(conn, offered, wishes, OFFERED);
-    for (size_t i = 0; i < OFFERED; i++) {
-        const struct tg_format *format = tg_format_find(offered[i]);
-        if (format && wishes[i].quality > best_quality) {
-            best = format;
-            best_quality = wishes[i].quality;
-        }
-    }
-    return best;
+    const struct tg_format *format;
+    size_t count = 0;
+    if (!has_accept(conn))
+        return &tg_format_json;
+    while (count < OFFERED && (format = tg_formats_at(L, count)) != NULL)
+        types[count++] = format->media_type;
+    read_wishes(conn, types, wishes, count);
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        if (wishes[i].quality > wishes[best].quality)
+            best = i;
+    if (!wishes[best].quality)
+        return strict ? NULL : &tg_format_json;
+    return tg_formats_at(L, best);
 }

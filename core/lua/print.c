@@ -16,6 +16,7 @@
 #include "lua/bind_coroutine.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
+#include "lua/print_element.h"
 #include "lua/print_impl.h"
 #include "lua/state.h"
 #include "lua/task.h"
@@ -96,11 +97,18 @@ static void print_tostring(lua_State *L, struct tg_writer *w, int index)
     lua_pop(L, 1);
 }
 
+static struct tg_slice null_of(const struct tg_format *format)
+{
+    return format->dialect == TG_DIALECT_EDN ? TG_SLICE("nil") : TG_SLICE("null");
+}
+
 /* Prints the value at index if it is a scalar: w->failed says how that went. */
 static bool print_scalar(lua_State *L, struct tg_writer *w, const struct tg_format *format,
                          int index)
 {
     struct tg_slice s;
+    if (tg_is_special(format))
+        return false;
     switch (lua_type(L, index)) {
     case LUA_TSTRING:
         s.p = lua_tolstring(L, index, &s.len);
@@ -121,12 +129,12 @@ static bool print_scalar(lua_State *L, struct tg_writer *w, const struct tg_form
         tg_print_put(w, lua_toboolean(L, index) ? TG_SLICE("true") : TG_SLICE("false"));
         return true;
     case LUA_TNIL:
-        tg_print_put(w, TG_SLICE("null"));
+        tg_print_put(w, null_of(format));
         return true;
     case LUA_TLIGHTUSERDATA:
         if (!tg_json_is_null(L, index))
             return false;
-        tg_print_put(w, TG_SLICE("null"));
+        tg_print_put(w, null_of(format));
         return true;
     default:
         return false;
@@ -311,6 +319,40 @@ static void open_value(lua_State *L, struct tg_printer *p, const struct tg_forma
     refuse(L, p, -1);
 }
 
+static int go_on(lua_State *L, int status, lua_KContext context);
+
+/* The element on top, of a format that has its own.  True: it is printed, and still there; otherwise
+ * run() goes on with it. */
+static bool print_special(lua_State *L, struct tg_printer *p, const struct tg_format *format,
+                          lua_Integer n)
+{
+    switch (tg_print_special(L, p, format, n)) {
+    case TG_ELEMENT_DONE:
+        return true;
+    case TG_ELEMENT_OPEN:
+        open_value(L, p, format->inner);
+        return false;
+    case TG_ELEMENT_CALL:
+        break;
+    }
+    p->result = true;
+    lua_callk(L, 2, 1, 0, go_on);
+    return false;
+}
+
+/* What a function of the script has made of an element: on top, and popped. */
+static void take_result(lua_State *L, struct tg_printer *p)
+{
+    size_t len = 0;
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+    if (!text)
+        tg_print_fail(L, p, "the format's element returned a %s, expected a string",
+                      luaL_typename(L, -1));
+    tg_writer_write(p->watch.w, text, len);
+    p->result = false;
+    lua_pop(L, 1);
+}
+
 /* Prints the item on top, or opens it. */
 static void print_item(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
@@ -318,14 +360,16 @@ static void print_item(lua_State *L, struct tg_printer *p, struct tg_frame *f)
     if (print_scalar(L, w, f->format, -1)) {
         lua_pop(L, 1);
         end_item(w, f);
-    } else {
-        open_value(L, p, &tg_format_json);
+    } else if (!tg_is_special(f->format)) {
+        open_value(L, p, f->format->inner);
+    } else if (print_special(L, p, f->format, f->count)) {
+        lua_pop(L, 1);
+        end_item(w, f);
     }
 }
 
 /* --- A step of each kind ---------------------------------------------------------------------- */
 
-static int go_on(lua_State *L, int status, lua_KContext context);
 static int yield_element(lua_State *L);
 
 static void step_list(lua_State *L, struct tg_printer *p, struct tg_frame *f)
@@ -354,10 +398,10 @@ static void step_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
     struct tg_writer *w = p->watch.w;
     while (f->count < f->n) {
         int value = tg_print_map_item(L, w, f);
-        if (!print_scalar(L, w, &tg_format_json, value)) {
+        if (!print_scalar(L, w, f->format->inner, value)) {
             show_name(f);
             lua_pushvalue(L, value);
-            open_value(L, p, &tg_format_json);
+            open_value(L, p, f->format->inner);
             return;
         }
         if (stopped(w))
@@ -476,13 +520,16 @@ static int run(lua_State *L, struct tg_printer *p)
         struct tg_writer *w = p->watch.w;
         if (!w || stopped(w))
             return pause_printing(L, p);
-        if (p->depth) {
+        if (p->result) {
+            take_result(L, p);
+        } else if (p->depth) {
             struct tg_frame *f = &p->frames[p->depth - 1];
             if (f->open)
                 end_item(w, f);
             steps[f->kind](L, p, f);
         } else if (p->midway) {
             tg_print_put(w, p->after);
+            tg_print_put(w, p->finish);
             p->midway = false;
         } else {
             return 0;
@@ -529,7 +576,10 @@ static int yield_element(lua_State *L)
     lua_settop(L, 1);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
-    open_value(L, p, &tg_format_json);
+    if (!tg_is_special(p->format))
+        open_value(L, p, p->format->inner);
+    else
+        print_special(L, p, p->format, p->count);
     return run(L, p);
 }
 
@@ -579,6 +629,14 @@ static int print_generator(lua_State *L, struct tg_printer *p)
     return generated(L, LUA_OK, 0);
 }
 
+/* Whether the body at 2 is an element by itself: no list, and no sequence. */
+static bool is_one_element(lua_State *L)
+{
+    if (lua_istable(L, 2))
+        return !tg_print_is_list(L, 2);
+    return lua_type(L, 2) != LUA_TTHREAD && !luaL_testudata(L, 2, TG_SEQUENCE_TYPE);
+}
+
 int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
 {
     struct tg_printer *p = take_over(L, w, format, index);
@@ -586,6 +644,13 @@ int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *for
         return print_generator(L, p);
     if (print_scalar(L, w, format, 2)) {
         p->after = format->after;
+        return run(L, p);
+    }
+    if (tg_is_special(format) && is_one_element(L)) {
+        tg_print_put(w, format->begin);
+        p->after = format->after;
+        p->finish = format->end;
+        print_special(L, p, format, 1);
         return run(L, p);
     }
     open_value(L, p, format);
@@ -613,6 +678,10 @@ int tg_print_element(lua_State *L, struct tg_writer *w, const struct tg_format *
     }
     struct tg_printer *p = take_over(L, w, format, index);
     p->after = after;
-    open_value(L, p, &tg_format_json);
+    p->alone = true;
+    if (tg_is_special(format))
+        print_special(L, p, format, 1);
+    else
+        open_value(L, p, format->inner);
     return run(L, p);
 }

@@ -62,13 +62,16 @@ struct tg_printer {
     const struct tg_format *format;
     struct tg_printer *parent; /* the generator is a part of what that one prints; or NULL */
     struct tg_task *task;
-    struct tg_slice after; /* follows the value */
-    lua_Integer count;     /* elements yielded */
-    int above;             /* frames of its parents */
+    struct tg_slice after;  /* follows the value */
+    struct tg_slice finish; /* follows that */
+    lua_Integer count;      /* elements yielded */
+    int above;              /* frames of its parents */
     int depth;
     int size;
     bool yields; /* it is a generator's */
     bool midway; /* a value was begun and has not ended */
+    bool alone;  /* its element is not one of a body's */
+    bool result; /* what a function of the script has made of an element is on top */
     bool ended;  /* the generator has returned, or failed */
     unsigned misses;
     int shape_count;
@@ -77,7 +80,13 @@ struct tg_printer {
     struct tg_frame first[TG_FRAMES_FIRST];
 };
 
-enum { TG_PRINTER_PARENT = 1, TG_PRINTER_FRAMES, TG_PRINTER_SHAPES }; /* its user values */
+/* Its user values.  What has columns has no shapes. */
+enum {
+    TG_PRINTER_PARENT = 1,
+    TG_PRINTER_FRAMES,
+    TG_PRINTER_SHAPES,
+    TG_PRINTER_COLUMNS = TG_PRINTER_SHAPES,
+};
 
 /* Raises "$.a.b[3]: …". */
 int tg_print_fail(lua_State *L, const struct tg_printer *p, const char *format, ...)
@@ -89,6 +98,9 @@ struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame
 
 /* A frame for the table on top. */
 void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format);
+
+/* Whether the table at index prints as a list. */
+bool tg_print_is_list(lua_State *L, int index);
 
 /* Writes what stands before a map's next value, and names it in f; returns its stack place. */
 int tg_print_map_item(lua_State *L, struct tg_writer *w, struct tg_frame *f);

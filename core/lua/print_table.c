@@ -250,11 +250,40 @@ static void open_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
     }
     f->n = n;
     if (n)
-        order_small(L, p, f, strings ? keys : NULL);
+        order_small(L, p, f, strings && f->format->dialect == TG_DIALECT_JSON ? keys : NULL);
+}
+
+/* [A-Za-z_*!?][A-Za-z0-9_*!?.+-]*: what every reader of EDN takes for a keyword. */
+static bool is_keyword(struct tg_slice name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.p[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || memchr("_*!?", c, 4);
+        bool other = (c >= '0' && c <= '9') || memchr(".+-", c, 3);
+        if (!letter && !(i && other))
+            return false;
+    }
+    return name.len > 0;
+}
+
+static void put_edn_name(struct tg_writer *w, const struct tg_frame *f)
+{
+    tg_print_put(w, f->count ? TG_SLICE(", ") : TG_SLICE("{"));
+    if (is_keyword(f->name)) {
+        tg_print_put(w, TG_SLICE(":"));
+        tg_writer_write(w, f->name.p, f->name.len);
+    } else {
+        tg_json_string(w, f->name.p, f->name.len);
+    }
+    tg_print_put(w, TG_SLICE(" "));
 }
 
 static void put_name(struct tg_writer *w, const struct tg_frame *f)
 {
+    if (f->format->dialect == TG_DIALECT_EDN) {
+        put_edn_name(w, f);
+        return;
+    }
     tg_print_put(w, f->count ? TG_SLICE(",") : TG_SLICE("{"));
     tg_json_string(w, f->name.p, f->name.len);
     tg_print_put(w, TG_SLICE(":"));
@@ -314,6 +343,19 @@ static bool is_list(lua_State *L, int table, enum tg_json_mark mark)
     bool first = lua_rawgeti(L, table, 1) != LUA_TNIL;
     lua_pop(L, 1);
     return first;
+}
+
+bool tg_print_is_list(lua_State *L, int index)
+{
+    enum tg_json_mark mark = tg_json_mark(L, index);
+    bool empty = lua_rawlen(L, index) == 0 && mark == TG_JSON_UNMARKED;
+    if (empty) {
+        lua_pushnil(L);
+        empty = !lua_next(L, index);
+        if (!empty)
+            lua_pop(L, 2);
+    }
+    return empty || is_list(L, index, mark);
 }
 
 static void check_cycle(lua_State *L, const struct tg_printer *innermost, const void *table)

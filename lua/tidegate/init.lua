@@ -3,6 +3,7 @@
 local core = require("tidegate.core")
 local errors = require("tidegate.errors")
 local files = require("tidegate.files")
+local json = require("tidegate.json")
 local limit = require("tidegate.limit")
 local routes = require("tidegate.routes")
 local service = require("tidegate.service")
@@ -18,6 +19,7 @@ end
 
 tg.files = files.handler
 tg.limit = limit
+tg.json.decode = json.decode
 tg.on_error = errors.on_error
 tg.error = errors.raise
 tg.all = tasks.all

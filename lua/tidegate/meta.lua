@@ -264,6 +264,21 @@ function UpstreamBody:all(limit) end
 --- Ends the transfer. The connection is closed unless all of it has come.
 function UpstreamBody:close() end
 
+---@class tidegate.FormatOptions
+---@field element fun(value: any, index: integer): string the text of an element; it may wait
+---@field begin? string before the first, of a sequence that has none too
+---@field between? string before each but the first
+---@field after? string
+---@field finish? string
+---@field content_type? string of a response that has none; the media type itself
+
+--- Adds a format that sequences and tables are printed in when a response's Content-Type, or the
+--- request's Accept, asks for it. A list's items are elements; so is any other table. Raises when
+--- there is one of the media type already.
+---@param media_type string without parameters
+---@param options tidegate.FormatOptions
+function tg.format(media_type, options) end
+
 --- Marks for tables that print as JSON.
 tg.json = {}
 --- Prints as null.
@@ -276,6 +291,13 @@ function tg.json.array(list) end
 ---@param map table without a metatable
 ---@return table
 function tg.json.object(map) end
+
+--- The JSON text of a value, printed as a body would be: sorted keys, sequences run to their end.
+--- Raises what cannot be printed, with its path.
+---@async
+---@param value any
+---@return string
+function tg.json.encode(value) end
 
 --- A named stream of events, common to all workers and to all loadings of the script. As a body it
 --- is a stream of what is published from then on, or from behind the id that the client names as

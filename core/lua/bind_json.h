@@ -1,0 +1,13 @@
+/* bind_json.h - tg.json.encode: the printer of bodies, into a string. */
+#ifndef TG_LUA_BIND_JSON_H
+#define TG_LUA_BIND_JSON_H
+
+#include <lua.h>
+
+enum {
+    TG_JSON_TEXT_MAX = 1 << 30
+}; /* bytes; the string has to fit into limits.lua_memory besides */
+
+void tg_json_open(lua_State *L); /* adds encode to the table on top; once per state */
+
+#endif
