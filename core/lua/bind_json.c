@@ -1,8 +1,9 @@
-/* bind_json.c - a writer whose client is a buffer. */
+/* bind_json.c - a writer whose client is a buffer; and a reader that keeps nothing. */
 #include "lua/bind_json.h"
 
 #include <lauxlib.h>
 
+#include "body/json_check.h"
 #include "lua/bind_writer.h"
 #include "lua/print.h"
 #include "util/buf.h"
@@ -121,7 +122,7 @@ static int encoded(lua_State *L, int status, lua_KContext context)
     return 1;
 }
 
-static int l_encode(lua_State *L)
+int tg_json_encode(lua_State *L)
 {
     luaL_checkany(L, 1);
     lua_settop(L, 1);
@@ -134,6 +135,15 @@ static int l_encode(lua_State *L)
     return encoded(L, LUA_OK, 0);
 }
 
+static int l_valid(lua_State *L)
+{
+    struct tg_slice text;
+    luaL_checktype(L, 1, LUA_TSTRING);
+    text.p = lua_tolstring(L, 1, &text.len);
+    lua_pushboolean(L, tg_json_valid(text));
+    return 1;
+}
+
 void tg_json_open(lua_State *L)
 {
     luaL_newmetatable(L, TEXT_TYPE);
@@ -142,6 +152,8 @@ void tg_json_open(lua_State *L)
     lua_pushcfunction(L, text_close);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
-    lua_pushcfunction(L, l_encode);
+    lua_pushcfunction(L, tg_json_encode);
     lua_setfield(L, -2, "encode");
+    lua_pushcfunction(L, l_valid);
+    lua_setfield(L, -2, "valid");
 }

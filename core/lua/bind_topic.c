@@ -7,6 +7,8 @@
 
 #include <lauxlib.h>
 
+#include "body/json_check.h"
+#include "lua/bind_json.h"
 #include "lua/body_kind.h"
 #include "lua/host.h"
 #include "lua/state.h"
@@ -203,17 +205,12 @@ static struct tg_slice text_field(lua_State *L, const char *name)
     return text_at(L, -1);
 }
 
-/* Replaces the value on top, a table or a boolean, by its JSON. */
+/* Replaces the value on top by its JSON. */
 static void encode(lua_State *L)
 {
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    lua_getfield(L, -1, "tidegate");
-    lua_getfield(L, -1, "json");
-    lua_getfield(L, -1, "encode");
-    lua_pushvalue(L, -5);
+    lua_pushcfunction(L, tg_json_encode);
+    lua_insert(L, -2);
     lua_call(L, 1, 1);
-    lua_replace(L, -5);
-    lua_pop(L, 3);
 }
 
 /* Data: text as it is; what is no text is JSON. */
@@ -236,12 +233,18 @@ static void take_data(lua_State *L, struct tg_message *message)
     message->data = text_at(L, -1);
 }
 
+static bool is_field(const char *name)
+{
+    return strcmp(name, "event") == 0 || strcmp(name, "key") == 0 || strcmp(name, "data") == 0 ||
+           strcmp(name, "json") == 0;
+}
+
 static void check_fields(lua_State *L)
 {
     lua_pushnil(L);
     while (lua_next(L, 2)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-        if (strcmp(name, "event") != 0 && strcmp(name, "key") != 0 && strcmp(name, "data") != 0)
+        if (!is_field(name))
             luaL_error(L,
                        strcmp(name, "id") == 0
                            ? "publish: a topic gives its events their ids itself"
@@ -263,8 +266,13 @@ static void take_message(lua_State *L, struct tg_message *message)
     check_fields(L);
     message->event = text_field(L, "event");
     message->key = text_field(L, "key");
+    lua_getfield(L, 2, "json");
+    bool json = lua_toboolean(L, -1);
     lua_getfield(L, 2, "data");
     take_data(L, message);
+    if (json && !message->json && !tg_json_valid(message->data))
+        luaL_error(L, "publish: data is not JSON, and json says that it is");
+    message->json = message->json || json;
 }
 
 static int published(lua_State *L, enum tg_status status, const char *id)

@@ -14,7 +14,7 @@ enum { POLL_BYTES = 1048576 }; /* of an answer, unless one event is larger */
 /* Its user value is the topic. */
 struct events {
     struct tg_reader *reader; /* NULL: it is over */
-    struct tg_news news;      /* the last; its frame is held */
+    struct tg_news news;      /* the last; its record is held */
     struct tg_task *task;     /* while it waits */
 };
 
@@ -33,8 +33,8 @@ static void stop_waiting(void *arg)
 
 static void drop_news(struct events *events)
 {
-    tg_frame_unref(events->news.frame);
-    events->news.frame = NULL;
+    tg_record_unref(events->news.record);
+    events->news.record = NULL;
 }
 
 static int events_close(lua_State *L)
@@ -110,18 +110,18 @@ static int push_gap(lua_State *L, uint64_t missed)
 
 static int push_news(lua_State *L, const struct tg_news *news)
 {
-    const struct tg_frame *frame = news->frame;
-    if (!frame)
+    const struct tg_record *record = news->record;
+    if (!record)
         return push_gap(L, news->missed);
     lua_createtable(L, 0, 5);
-    lua_pushstring(L, frame->id);
+    lua_pushstring(L, record->id);
     lua_setfield(L, -2, "id");
-    if (frame->event.len)
-        set_slice(L, "event", frame->event);
-    if (frame->key.p != frame->event.p)
-        set_slice(L, "key", frame->key);
-    set_slice(L, "data", frame->data);
-    if (frame->json) {
+    if (record->event.len)
+        set_slice(L, "event", record->event);
+    if (record->key.p != record->event.p)
+        set_slice(L, "key", record->key);
+    set_slice(L, "data", record->data);
+    if (record->json) {
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "json");
     }
@@ -183,8 +183,8 @@ static void add_text(struct answer *answer, const char *text, size_t len)
 
 static void add_news(lua_State *L, struct answer *answer, const struct tg_news *news)
 {
-    if (news->frame) {
-        const struct tg_text *text = tg_frame_text(news->frame, TG_FORM_LINES);
+    if (news->record) {
+        const struct tg_text *text = tg_record_text(news->record, TG_FORM_LINES);
         if (text)
             add_text(answer, text->bytes, text->len);
         else

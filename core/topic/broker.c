@@ -264,13 +264,13 @@ static enum tg_status publish(struct tg_topic *topic, const struct tg_post *from
     struct tg_seat *seat;
     if (topic->closed)
         return TG_ECLOSED;
-    struct tg_frame *frame = tg_frame_new(message, topic->broker->epoch, topic->history.next);
-    if (!frame)
+    struct tg_record *record = tg_record_new(message, topic->broker->epoch, topic->history.next);
+    if (!record)
         return TG_ENOMEM;
-    memcpy(id, frame->id, TG_EVENT_ID_MAX); /* the frame may be gone again at once */
-    enum tg_status status = tg_history_add(&topic->history, frame);
+    memcpy(id, record->id, TG_EVENT_ID_MAX); /* the record may be gone again at once */
+    enum tg_status status = tg_history_add(&topic->history, record);
     if (status != TG_OK) {
-        tg_frame_unref(frame);
+        tg_record_unref(record);
         return status;
     }
     topic->published++;
@@ -315,7 +315,7 @@ static bool holds_up(const struct tg_topic *topic, const struct tg_message *mess
 {
     const struct tg_seat *seat;
     if (topic->o.overflow != TG_OVERFLOW_BLOCK ||
-        !tg_history_full(&topic->history, sizeof(struct tg_frame) + 2 * message->data.len))
+        !tg_history_full(&topic->history, sizeof(struct tg_record) + 2 * message->data.len))
         return false;
     TAILQ_FOREACH(seat, &topic->seats, of_topic)
     if (seat->low <= topic->history.first)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "topic/frame.h"
+#include "topic/record.h"
 #include "util/slice.h"
 #include "util/status.h"
 

@@ -1,75 +1,75 @@
-/* history.c - a ring of frames, and the latest of each key. */
+/* history.c - a ring of records, and the latest of each key. */
 #include "topic/history.h"
 
 #include "util/mem.h"
 
 enum { SIZE_MIN = 8 };
 
-static struct tg_frame **place(const struct tg_history *h, uint64_t number)
+static struct tg_record **place(const struct tg_history *h, uint64_t number)
 {
     return &h->ring[number & (h->size - 1)];
 }
 
 /* --- Keys ------------------------------------------------------------------------------------- */
 
-static struct tg_frame *frame_of(struct tg_map_node *node)
+static struct tg_record *record_of(struct tg_map_node *node)
 {
-    return (struct tg_frame *)(void *)((char *)node - offsetof(struct tg_frame, by_key));
+    return (struct tg_record *)(void *)((char *)node - offsetof(struct tg_record, by_key));
 }
 
-static void unkey(struct tg_history *h, struct tg_frame *frame)
+static void unkey(struct tg_history *h, struct tg_record *record)
 {
-    if (frame->keyed)
-        tg_map_remove(&h->keys, &frame->by_key);
-    frame->keyed = false;
+    if (record->keyed)
+        tg_map_remove(&h->keys, &record->by_key);
+    record->keyed = false;
 }
 
-static void keep(struct tg_history *h, struct tg_frame *frame)
+static void keep(struct tg_history *h, struct tg_record *record)
 {
-    frame->older = h->newest;
-    frame->newer = NULL;
+    record->older = h->newest;
+    record->newer = NULL;
     if (h->newest)
-        h->newest->newer = frame;
+        h->newest->newer = record;
     else
-        h->oldest = frame;
-    h->newest = frame;
+        h->oldest = record;
+    h->newest = record;
     h->kept++;
 }
 
-static void unkeep(struct tg_history *h, struct tg_frame *frame)
+static void unkeep(struct tg_history *h, struct tg_record *record)
 {
-    if (frame->older)
-        frame->older->newer = frame->newer;
+    if (record->older)
+        record->older->newer = record->newer;
     else
-        h->oldest = frame->newer;
-    if (frame->newer)
-        frame->newer->older = frame->older;
+        h->oldest = record->newer;
+    if (record->newer)
+        record->newer->older = record->older;
     else
-        h->newest = frame->older;
+        h->newest = record->older;
     h->kept--;
 }
 
 /* --- Out -------------------------------------------------------------------------------------- */
 
-static void lose(struct tg_history *h, struct tg_frame *frame)
+static void lose(struct tg_history *h, struct tg_record *record)
 {
-    unkey(h, frame);
-    h->bytes -= tg_frame_size(frame);
-    if (!frame->superseded && h->whole <= frame->number)
-        h->whole = frame->number + 1;
-    tg_frame_unref(frame);
+    unkey(h, record);
+    h->bytes -= tg_record_size(record);
+    if (!record->superseded && h->whole <= record->number)
+        h->whole = record->number + 1;
+    tg_record_unref(record);
 }
 
 static void lose_kept(struct tg_history *h)
 {
-    struct tg_frame *frame = h->oldest;
-    if (!frame)
+    struct tg_record *record = h->oldest;
+    if (!record)
         return;
-    unkeep(h, frame);
-    lose(h, frame);
+    unkeep(h, record);
+    lose(h, record);
 }
 
-static struct tg_frame *leave_ring(struct tg_history *h)
+static struct tg_record *leave_ring(struct tg_history *h)
 {
     return *place(h, h->first++);
 }
@@ -77,18 +77,18 @@ static struct tg_frame *leave_ring(struct tg_history *h)
 /* The oldest of the ring has to go. */
 static void push_out(struct tg_history *h)
 {
-    struct tg_frame *frame = leave_ring(h);
-    if (frame->keyed)
-        keep(h, frame);
+    struct tg_record *record = leave_ring(h);
+    if (record->keyed)
+        keep(h, record);
     else
-        lose(h, frame);
+        lose(h, record);
     if (h->kept > h->bounds.events)
         lose_kept(h);
 }
 
-static bool too_old(const struct tg_history *h, const struct tg_frame *frame, uint64_t now)
+static bool too_old(const struct tg_history *h, const struct tg_record *record, uint64_t now)
 {
-    return h->bounds.max_age && now - frame->at > h->bounds.max_age;
+    return h->bounds.max_age && now - record->at > h->bounds.max_age;
 }
 
 void tg_history_trim(struct tg_history *h, uint64_t now)
@@ -115,7 +115,7 @@ static enum tg_status reserve(struct tg_history *h)
     if (h->next - h->first < h->size)
         return TG_OK;
     size_t size = h->size ? h->size * 2 : SIZE_MIN;
-    struct tg_frame **ring = tg_malloc(size * sizeof *ring);
+    struct tg_record **ring = tg_malloc(size * sizeof *ring);
     if (!ring)
         return TG_ENOMEM;
     for (uint64_t n = h->first; n < h->next; n++)
@@ -126,17 +126,17 @@ static enum tg_status reserve(struct tg_history *h)
     return TG_OK;
 }
 
-/* The frame is the latest of its key from now on. */
-static enum tg_status supersede(struct tg_history *h, struct tg_frame *frame)
+/* The record is the latest of its key from now on. */
+static enum tg_status supersede(struct tg_history *h, struct tg_record *record)
 {
-    struct tg_map_node *node = tg_map_find(&h->keys, frame->key);
-    struct tg_frame *before = node ? frame_of(node) : NULL;
+    struct tg_map_node *node = tg_map_find(&h->keys, record->key);
+    struct tg_record *before = node ? record_of(node) : NULL;
     if (before)
         unkey(h, before);
-    enum tg_status status = tg_map_add(&h->keys, &frame->by_key, frame->key);
+    enum tg_status status = tg_map_add(&h->keys, &record->by_key, record->key);
     if (status != TG_OK)
         return status;
-    frame->keyed = true;
+    record->keyed = true;
     if (!before)
         return TG_OK;
     before->superseded = true;
@@ -147,16 +147,16 @@ static enum tg_status supersede(struct tg_history *h, struct tg_frame *frame)
     return TG_OK;
 }
 
-enum tg_status tg_history_add(struct tg_history *h, struct tg_frame *frame)
+enum tg_status tg_history_add(struct tg_history *h, struct tg_record *record)
 {
     enum tg_status status = reserve(h);
     if (status == TG_OK && h->bounds.latest)
-        status = supersede(h, frame);
+        status = supersede(h, record);
     if (status != TG_OK)
         return status;
-    *place(h, h->next++) = frame;
-    h->bytes += tg_frame_size(frame);
-    tg_history_trim(h, frame->at);
+    *place(h, h->next++) = record;
+    h->bytes += tg_record_size(record);
+    tg_history_trim(h, record->at);
     return TG_OK;
 }
 
@@ -202,24 +202,24 @@ void tg_history_bound(struct tg_history *h, const struct tg_history_bounds *boun
 /* --- Reading ---------------------------------------------------------------------------------- */
 
 size_t tg_history_take(const struct tg_history *h, uint64_t *number, bool sparse,
-                       struct tg_frame **out, size_t max)
+                       struct tg_record **out, size_t max)
 {
     size_t n = 0;
-    for (struct tg_frame *frame = h->oldest; frame && n < max && *number < h->first;
-         frame = frame->newer) {
-        if (frame->number < *number)
+    for (struct tg_record *record = h->oldest; record && n < max && *number < h->first;
+         record = record->newer) {
+        if (record->number < *number)
             continue;
-        out[n++] = tg_frame_ref(frame);
-        *number = frame->number + 1;
+        out[n++] = tg_record_ref(record);
+        *number = record->number + 1;
     }
     if (n == max)
         return n;
     if (*number < h->first)
         *number = h->first;
     for (; *number < h->next && n < max; ++*number) {
-        struct tg_frame *frame = *place(h, *number);
-        if (!sparse || !frame->superseded)
-            out[n++] = tg_frame_ref(frame);
+        struct tg_record *record = *place(h, *number);
+        if (!sparse || !record->superseded)
+            out[n++] = tg_record_ref(record);
     }
     return n;
 }

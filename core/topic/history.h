@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "topic/frame.h"
+#include "topic/record.h"
 #include "util/map.h"
 #include "util/status.h"
 
@@ -23,15 +23,15 @@ struct tg_history_bounds {
 
 struct tg_history {
     struct tg_history_bounds bounds;
-    struct tg_frame **ring;
+    struct tg_record **ring;
     size_t size; /* a power of two, or 0 */
     size_t bytes;
-    uint64_t first;          /* number of the oldest in the ring */
-    uint64_t next;           /* number that the next event gets */
-    uint64_t whole;          /* nobody who has all below this number has missed anything */
-    struct tg_map keys;      /* the latest of each key, in the ring or kept */
-    struct tg_frame *oldest; /* kept beside the ring */
-    struct tg_frame *newest;
+    uint64_t first;           /* number of the oldest in the ring */
+    uint64_t next;            /* number that the next event gets */
+    uint64_t whole;           /* nobody who has all below this number has missed anything */
+    struct tg_map keys;       /* the latest of each key, in the ring or kept */
+    struct tg_record *oldest; /* kept beside the ring */
+    struct tg_record *newest;
     size_t kept;
 };
 
@@ -41,8 +41,8 @@ void tg_history_fini(struct tg_history *h);
 /* New bounds hold at once. */
 void tg_history_bound(struct tg_history *h, const struct tg_history_bounds *bounds, uint64_t now);
 
-/* frame has the number h->next; it is taken on success.  TG_ENOMEM. */
-TG_MUST_CHECK enum tg_status tg_history_add(struct tg_history *h, struct tg_frame *frame);
+/* record has the number h->next; it is taken on success.  TG_ENOMEM. */
+TG_MUST_CHECK enum tg_status tg_history_add(struct tg_history *h, struct tg_record *record);
 void tg_history_trim(struct tg_history *h, uint64_t now); /* now: coarse milliseconds */
 
 /* Whether an event of so many bytes would push out the oldest one. */
@@ -53,9 +53,9 @@ static inline bool tg_history_empty(const struct tg_history *h)
     return h->first == h->next && !h->kept;
 }
 
-/* At most max frames from *number on, with a reference each for the caller; moves *number behind the
+/* At most max records from *number on, with a reference each for the caller; moves *number behind the
  * last of them.  sparse leaves out those that have a newer one of their key. */
 size_t tg_history_take(const struct tg_history *h, uint64_t *number, bool sparse,
-                       struct tg_frame **out, size_t max);
+                       struct tg_record **out, size_t max);
 
 #endif

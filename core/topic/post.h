@@ -56,8 +56,8 @@ struct tg_reader *tg_reader_new(struct tg_post *post, struct tg_topic *topic, st
 void tg_reader_free(struct tg_reader *reader); /* NULL is fine */
 
 struct tg_news {
-    struct tg_frame *frame; /* with a reference, the caller's; NULL: there is a gap here */
-    uint64_t missed;        /* events in the gap; 0 where nobody knows */
+    struct tg_record *record; /* with a reference, the caller's; NULL: there is a gap here */
+    uint64_t missed;          /* events in the gap; 0 where nobody knows */
 };
 
 /* TG_OK, TG_AGAIN: nothing new, or TG_ECLOSED: nothing more will come. */

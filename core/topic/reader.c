@@ -44,7 +44,7 @@ void tg_topic_take(struct tg_topic *topic, uint64_t next, bool sparse, size_t ma
     out->overflow = short_of && topic->o.overflow == TG_OVERFLOW_CLOSE;
     out->sparse = h->bounds.latest && (sparse || short_of);
     if (!out->overflow)
-        out->count = tg_history_take(h, &out->next, out->sparse, out->frames, max);
+        out->count = tg_history_take(h, &out->next, out->sparse, out->records, max);
     if (next < h->whole && !out->overflow)
         out->lost = out->next - next - out->count;
     pthread_mutex_unlock(&topic->lock);
@@ -106,7 +106,7 @@ static enum tg_status wait_for_news(struct tg_reader *reader)
 }
 
 /* The next event, or the gap before it. */
-static enum tg_status take_one(struct tg_reader *reader, struct tg_frame **frame)
+static enum tg_status take_one(struct tg_reader *reader, struct tg_record **record)
 {
     struct tg_taken taken;
     tg_topic_take(reader->seat->topic, reader->next, reader->sparse, 1, &taken);
@@ -119,12 +119,12 @@ static enum tg_status take_one(struct tg_reader *reader, struct tg_frame **frame
         reader->missed = taken.lost;
         reader->next -= taken.count; /* it comes again behind the gap */
         if (taken.count)
-            tg_frame_unref(taken.frames[0]);
+            tg_record_unref(taken.records[0]);
         return TG_OK;
     }
     if (!taken.count)
         return wait_for_news(reader);
-    *frame = taken.frames[0];
+    *record = taken.records[0];
     reader->seat->delivered++;
     return TG_OK;
 }
@@ -132,10 +132,10 @@ static enum tg_status take_one(struct tg_reader *reader, struct tg_frame **frame
 enum tg_status tg_reader_next(struct tg_reader *reader, struct tg_news *out)
 {
     *out = (struct tg_news){NULL, 0};
-    enum tg_status status = reader->gap ? TG_OK : take_one(reader, &out->frame);
+    enum tg_status status = reader->gap ? TG_OK : take_one(reader, &out->record);
     if (reader->seat->blocks)
         tg_seat_set_busy(reader->seat); /* its publishers may have waited for that */
-    if (status != TG_OK || out->frame)
+    if (status != TG_OK || out->record)
         return status;
     out->missed = reader->missed;
     reader->gap = false;

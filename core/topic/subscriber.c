@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "body/event.h"
 #include "topic/topic_impl.h"
 #include "util/clock.h"
 #include "util/mem.h"
@@ -23,24 +24,26 @@ void tg_batch_clear(struct tg_batch *batch)
     *batch = (struct tg_batch){.seat = NULL};
 }
 
-/* "{"missed":N}" as a text of its own, or, where a stream goes on, as a comment. */
-static struct tg_text *missed_text(enum tg_form form, struct tg_slice id, uint64_t missed,
-                                   bool comment)
+/* That events are missing, as an event of its own. */
+static struct tg_text *gap_text(enum tg_form form, struct tg_slice id, uint64_t missed)
 {
-    char data[80];
-    int len;
-    if (comment && form == TG_FORM_STREAM) {
-        len = snprintf(data, sizeof data, ": %" PRIu64 " events were dropped\n\n", missed);
-        struct tg_text *text = tg_text_new((size_t)len);
-        if (text)
-            memcpy(text->bytes, data, text->len);
-        return text;
-    }
+    char data[48] = "{\"missed\":null}";
     if (missed)
-        len = snprintf(data, sizeof data, "{\"missed\":%" PRIu64 "}", missed);
-    else
-        len = snprintf(data, sizeof data, "{\"missed\":null}");
-    return tg_note_text(form, id, gap_event, (struct tg_slice){data, (size_t)len});
+        snprintf(data, sizeof data, "{\"missed\":%" PRIu64 "}", missed);
+    return tg_note_text(form, id, gap_event, (struct tg_slice){data, strlen(data)});
+}
+
+/* The same where a stream goes on: as a comment, where it has those. */
+static struct tg_text *dropped_text(enum tg_form form, uint64_t dropped)
+{
+    char comment[64];
+    if (form != TG_FORM_STREAM)
+        return gap_text(form, (struct tg_slice){NULL, 0}, dropped);
+    int len = snprintf(comment, sizeof comment, ": %" PRIu64 " events were dropped\n\n", dropped);
+    struct tg_text *text = tg_text_new((size_t)len);
+    if (text)
+        memcpy(text->bytes, comment, text->len);
+    return text;
 }
 
 static struct tg_text *join(struct tg_text *const *parts, size_t count)
@@ -61,7 +64,7 @@ static struct tg_text *join(struct tg_text *const *parts, size_t count)
     return text;
 }
 
-/* One text of the frames that were taken, or of as many as fit and the seat has heard of; takes their
+/* One text of the records that were taken, or of as many as fit and the seat has heard of; takes their
  * references. */
 static enum tg_status fill(struct tg_batch *batch, struct tg_taken *taken)
 {
@@ -72,15 +75,15 @@ static enum tg_status fill(struct tg_batch *batch, struct tg_taken *taken)
     size_t count = 0;
     size_t bytes = 0;
     if (taken->lost) {
-        lost = missed_text(batch->form, (struct tg_slice){NULL, 0}, taken->lost, true);
+        lost = dropped_text(batch->form, taken->lost);
         status = lost ? TG_OK : TG_ENOMEM;
         parts[count++] = lost;
     }
     for (size_t i = 0; status == TG_OK && i < taken->count; i++) {
-        struct tg_text *text = tg_frame_text(taken->frames[i], batch->form);
-        if (taken->frames[i]->number >= head ||
+        struct tg_text *text = tg_record_text(taken->records[i], batch->form);
+        if (taken->records[i]->number >= head ||
             (text && batch->events && bytes + text->len > BATCH_BYTES)) {
-            taken->next = taken->frames[i]->number;
+            taken->next = taken->records[i]->number;
             break;
         }
         status = text ? TG_OK : TG_ENOMEM;
@@ -95,7 +98,7 @@ static enum tg_status fill(struct tg_batch *batch, struct tg_taken *taken)
     }
     tg_text_unref(lost);
     for (size_t i = 0; i < taken->count; i++)
-        tg_frame_unref(taken->frames[i]);
+        tg_record_unref(taken->records[i]);
     return status;
 }
 
@@ -217,12 +220,12 @@ static void end_first(struct tg_subscribers *list, enum tg_status status)
 static void send_away(struct tg_subscriber *sub)
 {
     char id[TG_EVENT_ID_MAX];
-    char text[TG_EVENT_ID_MAX + 40];
-    tg_event_id_print(id, sub->seat->topic->broker->epoch, sub->next - 1);
-    int len = snprintf(text, sizeof text, "retry: %d\nid: %s\n\n", RETRY_MS, id);
+    struct tg_event_pen pen = tg_event_pen_to_writer(sub->writer);
+    struct tg_event event = {.id.p = id, .retry = RETRY_MS};
+    event.id.len = tg_event_id_print(id, sub->seat->topic->broker->epoch, sub->next - 1);
     enum tg_status status = TG_OK;
     if (sub->form == TG_FORM_STREAM)
-        status = tg_writer_write(sub->writer, text, (size_t)len);
+        status = tg_event_print(&pen, &event);
     end(sub, status < 0 ? status : TG_OK);
 }
 
@@ -370,17 +373,16 @@ void tg_seat_beat(void *arg)
 static enum tg_status greet(const struct tg_subscriber *sub, struct tg_place place, bool is_new)
 {
     char id[TG_EVENT_ID_MAX];
-    char text[TG_EVENT_ID_MAX + 8];
     enum tg_status status = TG_OK;
-    size_t id_len = tg_event_id_print(id, sub->seat->topic->broker->epoch, place.next - 1);
+    struct tg_event_pen pen = tg_event_pen_to_writer(sub->writer);
+    struct tg_event event = {.id.p = id, .retry = TG_EVENT_NO_RETRY};
+    event.id.len = tg_event_id_print(id, sub->seat->topic->broker->epoch, place.next - 1);
     if (place.gap) {
-        struct tg_text *gap =
-            missed_text(sub->form, (struct tg_slice){id, id_len}, place.missed, false);
+        struct tg_text *gap = gap_text(sub->form, event.id, place.missed);
         status = gap ? tg_writer_write(sub->writer, gap->bytes, gap->len) : TG_ENOMEM;
         tg_text_unref(gap);
     } else if (is_new && sub->form == TG_FORM_STREAM) {
-        int len = snprintf(text, sizeof text, "id: %s\n\n", id);
-        status = tg_writer_write(sub->writer, text, (size_t)len);
+        status = tg_event_print(&pen, &event);
     }
     return status < 0 ? status : TG_OK;
 }

@@ -202,7 +202,7 @@ struct tg_place tg_topic_place(struct tg_topic *topic, struct tg_slice after);
 /* What one who is to go on with the event *next gets. */
 enum { TG_TAKE_MAX = 64 };
 struct tg_taken {
-    struct tg_frame *frames[TG_TAKE_MAX]; /* with a reference each */
+    struct tg_record *records[TG_TAKE_MAX]; /* with a reference each */
     size_t count;
     uint64_t next; /* behind them */
     uint64_t lost; /* events between, that are not there any more */

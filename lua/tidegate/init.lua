@@ -8,6 +8,7 @@ local limit = require("tidegate.limit")
 local routes = require("tidegate.routes")
 local service = require("tidegate.service")
 local tasks = require("tidegate.tasks")
+local topics = require("tidegate.topics")
 
 ---@class tidegate
 local tg = {}
@@ -25,6 +26,8 @@ tg.error = errors.raise
 tg.all = tasks.all
 tg.race = tasks.race
 tg.timeout = tasks.timeout
+tg.publish_handler = topics.publish_handler
+tg.poll = topics.poll
 
 --- A response. Without a status it is 200.
 ---@param body any

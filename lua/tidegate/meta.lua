@@ -291,6 +291,10 @@ function tg.json.array(list) end
 ---@param map table without a metatable
 ---@return table
 function tg.json.object(map) end
+--- Whether the text is JSON (RFC 8259), no deeper than 128 lists and objects.
+---@param text string
+---@return boolean
+function tg.json.valid(text) end
 
 --- The JSON text of a value, printed as a body would be: sorted keys, sequences run to their end.
 --- Raises what cannot be printed, with its path.
@@ -322,6 +326,7 @@ local Topic = {}
 ---@field event? string its name; "message" to browsers when there is none
 ---@field data? string|number|boolean|table
 ---@field key? string for overflow = "latest"; the event's name when there is none
+---@field json? boolean data is a string that is JSON already
 
 --- What topic:events() gives.
 ---@class tidegate.TopicNews

@@ -71,12 +71,28 @@ return {
       return { body = tostring(ok) .. " " .. tostring(why) }
     end },
     { "/now", get = function() return { body = "now" } end },
+    { "/publish/:name", post = tg.publish_handler(function(request)
+      local name = request.path_params.name
+      return name ~= "nowhere" and (name == "object" and tg.topic("p") or name) or nil
+    end, { authorise = function(request)
+      if request.query.secret == "teapot" then return false, { status = 418 } end
+      return request.query.secret ~= "wrong"
+    end, max_bytes = 1000 }) },
+    { "/publish-large", post = tg.publish_handler("large", { max_bytes = 1 << 20 }) },
+    { "/poll/:name", get = tg.poll(function(request)
+      return request.path_params.name ~= "nowhere" and request.path_params.name or nil
+    end, { timeout = 0.3 }) },
+    { "/poll-long", get = tg.poll(tg.topic("long"), { timeout = 30 }) },
+    { "/table/:name", post = function(request)
+      return { body = topic(request):publish({ data = { list = { 1, "two", tg.json.null }, at = 1.5 } }) }
+    end },
   },
 }
 ]]
 
-local function request(s, method, path, body)
-  local text = ("%s %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s"):format(method, path, #(body or ""), body or "")
+local function request(s, method, path, body, fields)
+  local text = ("%s %s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n%s\r\n%s"):format(method, path, #(body or ""),
+    fields or "", body or "")
   return assert(raw.request(s.port, text, 20))
 end
 
@@ -175,6 +191,12 @@ describe("a topic", function()
       local id = publish(s, "c", 'a "b"\n\1é', "event=e")
       stream:more()
       assert.equal(('{"id":"%s","event":"e","data":"a \\"b\\"\\n\\u0001é"}\n'):format(id), stream.text)
+    end)
+
+    it("sends what is no text as JSON (B43)", function()
+      local stream <close> = subscribe(s, "json")
+      request(s, "POST", "/table/json")
+      assert.equal('{"at":1.5,"list":[1,"two",null]}', stream:event().data)
     end)
 
     it("keeps the type and the fields that the script has given it (B16)", function()
@@ -438,6 +460,145 @@ describe("a topic", function()
     end)
   end)
 
+  describe("published to by tg.publish_handler", function()
+    local function post(name, body, kind, query)
+      return request(s, "POST", "/publish/" .. name .. (query or ""), body, kind and "Content-Type: " .. kind .. "\r\n")
+    end
+
+    it("takes text and JSON, and answers with the event's id", function()
+      local stream <close> = subscribe(s, "p")
+      local lines <close> = subscribe(s, "p", "Accept: application/x-ndjson\r\n")
+      stream:next()
+      local ids = {}
+      for i, one in ipairs({
+        { "p", "plain", "text/plain" }, { "p", "plain é", 'Text/Plain; charset="UTF-8"' }, { "p", "none" },
+        { "p", ' { "a" :\n[1, 2] } ', "application/json" }, { "object", "5", "application/vnd.x+json; charset=utf-8" },
+      }) do
+        local response = post(one[1], one[2], one[3], "?event=e" .. i)
+        assert.equal(200, response.status)
+        assert.same({ "application/json" }, response.headers["content-type"])
+        ids[i] = response.body:match('^{"id":"(%x+%-%d+)"}$')
+        assert.equal(("event: e%d\nid: %s\ndata: %s\n\n"):format(i, ids[i], (one[2]:gsub("\n", "\ndata: "))), stream:next())
+      end
+      while not lines.text:find('"e5".*\n') do assert(lines:more()) end
+      assert.matches('"data":"plain é"}\n', lines.text, 1, true)
+      assert.matches('"data": { "a" : [1, 2] } }\n', lines.text, 1, true)
+      assert.matches('"data":5}\n', lines.text, 1, true)
+    end)
+
+    it("asks whether the client may", function()
+      assert.equal(403, post("p", "x", nil, "?secret=wrong").status)
+      assert.equal(418, post("p", "x", nil, "?secret=teapot").status)
+      assert.equal(404, post("nowhere", "x").status)
+    end)
+
+    it("answers 415 to what is neither, with what it takes", function()
+      for _, kind in ipairs({ "application/x-www-form-urlencoded", "text/html", "application/octet-stream", "json", "", "text/plain; charset=latin1" }) do
+        local response = post("p", "x", kind)
+        assert.equal(415, response.status, kind)
+        assert.same({ "application/json, text/plain" }, response.headers.accept)
+      end
+    end)
+
+    it("answers 413 to what is too large, and goes on", function()
+      assert.equal(200, post("p", ("x"):rep(1000)).status)
+      assert.equal(413, post("p", ("x"):rep(1001)).status)
+      local chunked = assert(raw.request(s.port, "POST /publish/p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" ..
+        "3e8\r\n" .. ("x"):rep(1000) .. "\r\n1\r\nx\r\n0\r\n\r\n"))
+      assert.equal(413, chunked.status)
+      assert.equal(200, request(s, "POST", "/publish-large", ("x"):rep(1 << 20)).status)
+      assert.equal(413, request(s, "POST", "/publish-large", ("x"):rep((1 << 20) + 1)).status)
+    end)
+
+    it("answers 400 to what is not JSON, not UTF-8, or no name", function()
+      for _, body in ipairs({
+        "", " ", "{", "{}}", "[1,]", "{\"a\":}", "{a:1}", "{'a':1}", "01", "1.", ".5", "+1", "-", "1e", "0x1", "nul", "True",
+        "NaN", '"', '"\\x"', '"\\u12g4"', '"a\nb"', "1 2", "[1 2]", "{\"a\" 1}", "\xef\xbb\xbf1", "1\0", '"\xff"', '"\xed\xa0\x80"',
+        ("["):rep(129) .. ("]"):rep(129),
+      }) do
+        assert.equal(400, post("p", body, "application/json").status, body)
+      end
+      for _, body in ipairs({
+        "0", "-0", "1.5e-3", "1E+2", "null", "true", "false", '""', '"\\u00e9\\n\\/"', "[]", " [ ] ", '{"a":{"b":[{},[]]}}',
+        '"\xf0\x9f\x98\x80"', ("["):rep(128) .. ("]"):rep(128),
+      }) do
+        assert.equal(200, post("p", body, "application/json").status, body)
+      end
+      assert.equal(400, post("p", "\xff", "text/plain").status)
+      assert.equal(400, post("p", "\xc0\x80", "text/plain").status)
+      for _, query in ipairs({ "?event=a%0ab", "?event=a%0d", "?event=tidegate-gap", "?event=" .. ("x"):rep(256), "?key=a%0a" }) do
+        assert.equal(400, post("p", "x", nil, query).status, query)
+      end
+    end)
+  end)
+
+  describe("asked by tg.poll", function()
+    local function poll(name, after, fields)
+      return request(s, "GET", "/poll/" .. name .. (after and "?after=" .. after or ""), nil, fields)
+    end
+
+    it("answers at once with what follows the id, and with the id to go on after", function()
+      local ids = {}
+      for i = 1, 3 do ids[i] = publish(s, "q", "event " .. i, "event=e") end
+      local response = poll("q", ids[1])
+      assert.equal(200, response.status)
+      assert.same({ "application/json" }, response.headers["content-type"])
+      assert.same({ "no-store" }, response.headers["cache-control"])
+      assert.same({ ids[3] }, response.headers["last-event-id"])
+      assert.equal(('[{"id":"%s","event":"e","data":"event 2"},{"id":"%s","event":"e","data":"event 3"}]'):format(ids[2], ids[3]),
+        response.body)
+      assert.equal(response.body, poll("q", nil, "Last-Event-ID: " .. ids[1] .. "\r\n").body)
+      local lines = poll("q", ids[2], "Accept: application/x-ndjson\r\n")
+      assert.same({ "application/x-ndjson" }, lines.headers["content-type"])
+      assert.equal(('{"id":"%s","event":"e","data":"event 3"}\n'):format(ids[3]), lines.body)
+    end)
+
+    it("waits for the next event when there is none, and answers 204 when none comes", function()
+      local id = publish(s, "q2", "old")
+      local from = harness.now()
+      local response = poll("q2", id)
+      assert.equal(204, response.status)
+      assert.same({ id }, response.headers["last-event-id"])
+      assert.is_true(harness.now() - from >= 290)
+      assert.same({ id }, poll("q2").headers["last-event-id"])
+      local client <close> = assert(raw.connect(s.port))
+      client:send("GET /poll-long HTTP/1.1\r\nHost: a\r\n\r\n")
+      await_subscribers(s, "long", 1)
+      local long = publish(s, "long", "now")
+      assert.equal(('[{"id":"%s","data":"now"}]'):format(long), client:read_response().body)
+      assert.equal(0, subscribers(s, "long"))
+    end)
+
+    it("says where events are missing, and answers 404 and 410 where there is no topic", function()
+      publish(s, "q3", "x")
+      assert.matches('^%[{"event":"tidegate%-gap","data":{"missed":null}},{"id":', poll("q3", "garbage").body)
+      assert.equal(404, poll("nowhere").status)
+      local client <close> = assert(raw.connect(s.port))
+      client:send("GET /poll-long HTTP/1.1\r\nHost: a\r\n\r\n")
+      await_subscribers(s, "long", 1)
+      request(s, "POST", "/close/long")
+      assert.equal(410, client:read_response().status)
+    end)
+
+    it("gives each client everything, over many polls, while publishing goes on (B45)", function()
+      local after = publish(s, "q4", "event 0")
+      local seen = 0
+      for i = 1, 40 do
+        publish(s, "q4", "event " .. i)
+        if i % 3 == 0 then
+          local response = poll("q4", after)
+          for id, number in response.body:gmatch('{"id":"(%S-)","data":"event (%d+)"}') do
+            seen = seen + 1
+            assert.equal(seen, tonumber(number))
+            after = id
+          end
+          assert.same({ after }, response.headers["last-event-id"])
+        end
+      end
+      assert.equal(39, seen)
+    end)
+  end)
+
   describe("misused", function()
     local function raises(code)
       local encoded = code:gsub("[^%w]", function(c) return ("%%%02x"):format(c:byte()) end)
@@ -468,10 +629,20 @@ describe("a topic", function()
       assert.matches("^false .*at most 1048576 bytes", raises("tg.topic('m'):publish(('x'):rep(1048577))"))
       assert.matches("^true", raises("tg.topic('m'):publish(('x'):rep(1048576))"))
       assert.matches("^false .*at most", raises("tg.topic('m'):publish{ event = ('x'):rep(256) }"))
+      assert.matches("^false .*data is not JSON", raises("tg.topic('m'):publish{ data = '{', json = true }"))
+      assert.matches("^true", raises("tg.topic('m'):publish{ data = '{}', json = true }"))
+      assert.matches("^false .*%$%.a", raises("tg.topic('m'):publish{ data = { a = print } }"))
       assert.matches("^false .*data is a string or JSON", raises("tg.topic('m'):publish{ data = print }"))
       assert.matches("^false .*table expected", raises("tg.topic('m'):publish(1)"))
       assert.matches("^false .*only a topic of overflow", raises("tg.topic('m'):publish('x', { wait = true })"))
       assert.matches("^false .*tidegate.Topic expected", raises("tg.topic('m').publish({}, 'x')"))
+    end)
+
+    it("refuses what is no topic, and options of its handlers that it does not know", function()
+      assert.matches("^false .*expected a topic, its name, or a function", raises("tg.poll({})"))
+      assert.matches("^false .*expected a topic, its name, or a function", raises("tg.publish_handler()"))
+      assert.matches("^false .*tg.poll: unknown option time", raises("tg.poll('m', { time = 1 })"))
+      assert.matches("^false .*authorise is a function, this is a table", raises("tg.publish_handler('m', { authorise = {} })"))
     end)
 
     it("is one and the same value by its name, and says what it is", function()
@@ -551,7 +722,7 @@ describe("a topic", function()
         local block, why = slow:next(20)
         if block then
           last = block:match("\nid: (%S+)\ndata: ") or block:match("^id: (%S+)\ndata: ") or last
-          hint = block:match("^retry: %d+\nid: (%S+)\n\n$")
+          hint = block:match("^id: (%S+)\nretry: %d+\n\n$")
         end
       until not block or why
       assert.equal(last, hint)

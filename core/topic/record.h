@@ -1,6 +1,6 @@
-/* frame.h - one event of a topic, formatted once for everybody who gets it. */
-#ifndef TG_TOPIC_FRAME_H
-#define TG_TOPIC_FRAME_H
+/* record.h - one event of a topic, formatted once for everybody who gets it. */
+#ifndef TG_TOPIC_RECORD_H
+#define TG_TOPIC_RECORD_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -47,7 +47,7 @@ enum {
     TG_EVENT_ID_MAX = 40, /* bytes of an id, with its NUL */
 };
 
-struct tg_frame {
+struct tg_record {
     atomic_uint refs;
     bool json;
     bool superseded; /* a newer one of its key was published; the topic's lock */
@@ -61,8 +61,8 @@ struct tg_frame {
     struct tg_map_node by_key;
     struct tg_text *stream;
     _Atomic(struct tg_text *) line; /* NULL until it is asked for */
-    struct tg_frame *older;         /* in the list of those that are kept beyond the ring */
-    struct tg_frame *newer;
+    struct tg_record *older;        /* in the list of those that are kept beyond the ring */
+    struct tg_record *newer;
     char bytes[];
 };
 
@@ -74,15 +74,15 @@ size_t tg_event_id_print(char out[TG_EVENT_ID_MAX], const char epoch[TG_EPOCH_LE
 bool tg_event_id_parse(struct tg_slice id, const char epoch[TG_EPOCH_LEN + 1], uint64_t *number);
 
 /* With one reference; message is copied, and its event has no line break.  NULL: no memory. */
-struct tg_frame *tg_frame_new(const struct tg_message *message, const char epoch[TG_EPOCH_LEN + 1],
-                              uint64_t number);
-struct tg_frame *tg_frame_ref(struct tg_frame *frame); /* frame */
-void tg_frame_unref(struct tg_frame *frame);           /* NULL is fine */
+struct tg_record *tg_record_new(const struct tg_message *message,
+                                const char epoch[TG_EPOCH_LEN + 1], uint64_t number);
+struct tg_record *tg_record_ref(struct tg_record *record); /* record */
+void tg_record_unref(struct tg_record *record);            /* NULL is fine */
 
-size_t tg_frame_size(const struct tg_frame *frame); /* bytes of memory, about */
+size_t tg_record_size(const struct tg_record *record); /* bytes of memory, about */
 
-/* The frame's text in this form, borrowed from the frame.  Any thread.  NULL: no memory. */
-struct tg_text *tg_frame_text(struct tg_frame *frame, enum tg_form form);
+/* The record's text in this form, borrowed from the record.  Any thread.  NULL: no memory. */
+struct tg_text *tg_record_text(struct tg_record *record, enum tg_form form);
 
 /* The line that tells of missing events, 0 where nobody knows how many; returns its length. */
 int tg_gap_print(char *out, size_t size, uint64_t missed);

@@ -1,10 +1,11 @@
-/* frame.c - formats events, and counts who holds them. */
-#include "topic/frame.h"
+/* record.c - formats events, and counts who holds them. */
+#include "topic/record.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "body/event.h"
 #include "body/json.h"
 #include "util/clock.h"
 #include "util/mem.h"
@@ -94,44 +95,22 @@ static void put(struct pen *pen, const char *bytes, size_t len)
 
 #define PUT(pen, literal) put((pen), (literal), sizeof(literal) - 1)
 
-static void put_slice(struct pen *pen, struct tg_slice slice)
+static enum tg_status put_part(void *to, const void *bytes, size_t len)
 {
-    put(pen, slice.p, slice.len);
+    put(to, bytes, len);
+    return TG_OK;
 }
 
-/* A field for each line of data; LF, CR LF and CR end one (WHATWG HTML, 9.2). */
-static void put_data(struct pen *pen, struct tg_slice data)
-{
-    const char *at = data.len ? data.p : "";
-    const char *end = at + data.len;
-    for (;;) {
-        const char *from = at;
-        while (at < end && *at != '\n' && *at != '\r')
-            at++;
-        PUT(pen, "data: ");
-        put(pen, from, (size_t)(at - from));
-        PUT(pen, "\n");
-        if (at == end)
-            return;
-        at += end - at > 1 && at[0] == '\r' && at[1] == '\n' ? 2 : 1;
-    }
-}
-
-static void put_stream(struct pen *pen, struct tg_slice id, struct tg_slice event,
+static void put_stream(struct pen *pen, struct tg_slice id, struct tg_slice name,
                        struct tg_slice data)
 {
-    if (event.len) {
-        PUT(pen, "event: ");
-        put_slice(pen, event);
-        PUT(pen, "\n");
-    }
-    if (id.len) {
-        PUT(pen, "id: ");
-        put_slice(pen, id);
-        PUT(pen, "\n");
-    }
-    put_data(pen, data);
-    PUT(pen, "\n");
+    struct tg_event_pen lines = tg_event_pen_to(put_part, pen);
+    struct tg_event event = {.data = {data.p ? data.p : "", data.len}, .retry = TG_EVENT_NO_RETRY};
+    if (id.len)
+        event.id = id;
+    if (name.len)
+        event.name = name;
+    tg_event_print(&lines, &event); /* a name was checked when it was published */
 }
 
 static void put_string(struct pen *pen, struct tg_slice slice)
@@ -198,7 +177,7 @@ int tg_gap_print(char *out, size_t size, uint64_t missed)
                     missed);
 }
 
-/* --- Frames ----------------------------------------------------------------------------------- */
+/* --- Records ----------------------------------------------------------------------------------- */
 
 static struct tg_slice keep(char **at, struct tg_slice slice)
 {
@@ -209,59 +188,61 @@ static struct tg_slice keep(char **at, struct tg_slice slice)
     return kept;
 }
 
-struct tg_frame *tg_frame_new(const struct tg_message *message, const char epoch[TG_EPOCH_LEN + 1],
-                              uint64_t number)
+struct tg_record *tg_record_new(const struct tg_message *message,
+                                const char epoch[TG_EPOCH_LEN + 1], uint64_t number)
 {
     size_t len = message->event.len + message->key.len + message->data.len;
-    struct tg_frame *frame = tg_malloc(sizeof *frame + len);
-    if (!frame)
+    struct tg_record *record = tg_malloc(sizeof *record + len);
+    if (!record)
         return NULL;
-    *frame = (struct tg_frame){.json = message->json, .number = number, .at = tg_clock_coarse_ms()};
-    atomic_init(&frame->refs, 1);
-    char *at = frame->bytes;
-    size_t id_len = tg_event_id_print(frame->id, epoch, number);
-    frame->event = keep(&at, message->event);
-    frame->key = message->key.len ? keep(&at, message->key) : frame->event;
-    frame->data = keep(&at, message->data);
-    frame->stream = format(TG_FORM_STREAM, (struct tg_slice){frame->id, id_len}, message);
-    if (frame->stream)
-        return frame;
-    tg_free(frame);
+    *record =
+        (struct tg_record){.json = message->json, .number = number, .at = tg_clock_coarse_ms()};
+    atomic_init(&record->refs, 1);
+    char *at = record->bytes;
+    size_t id_len = tg_event_id_print(record->id, epoch, number);
+    record->event = keep(&at, message->event);
+    record->key = message->key.len ? keep(&at, message->key) : record->event;
+    record->data = keep(&at, message->data);
+    record->stream = format(TG_FORM_STREAM, (struct tg_slice){record->id, id_len}, message);
+    if (record->stream)
+        return record;
+    tg_free(record);
     return NULL;
 }
 
-struct tg_frame *tg_frame_ref(struct tg_frame *frame)
+struct tg_record *tg_record_ref(struct tg_record *record)
 {
-    atomic_fetch_add_explicit(&frame->refs, 1, memory_order_relaxed);
-    return frame;
+    atomic_fetch_add_explicit(&record->refs, 1, memory_order_relaxed);
+    return record;
 }
 
-void tg_frame_unref(struct tg_frame *frame)
+void tg_record_unref(struct tg_record *record)
 {
-    if (!frame || atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) != 1)
+    if (!record || atomic_fetch_sub_explicit(&record->refs, 1, memory_order_acq_rel) != 1)
         return;
-    tg_text_unref(frame->stream);
-    tg_text_unref(atomic_load(&frame->line));
-    tg_free(frame);
+    tg_text_unref(record->stream);
+    tg_text_unref(atomic_load(&record->line));
+    tg_free(record);
 }
 
-size_t tg_frame_size(const struct tg_frame *frame)
+size_t tg_record_size(const struct tg_record *record)
 {
-    return sizeof *frame + frame->event.len + frame->key.len + frame->data.len +
-           sizeof *frame->stream + frame->stream->len;
+    return sizeof *record + record->event.len + record->key.len + record->data.len +
+           sizeof *record->stream + record->stream->len;
 }
 
-struct tg_text *tg_frame_text(struct tg_frame *frame, enum tg_form form)
+struct tg_text *tg_record_text(struct tg_record *record, enum tg_form form)
 {
     if (form == TG_FORM_STREAM)
-        return frame->stream;
-    struct tg_text *line = atomic_load(&frame->line);
+        return record->stream;
+    struct tg_text *line = atomic_load(&record->line);
     if (line)
         return line;
-    struct tg_message message = {.event = frame->event, .data = frame->data, .json = frame->json};
-    struct tg_slice id = {frame->id, strlen(frame->id)};
+    struct tg_message message = {
+        .event = record->event, .data = record->data, .json = record->json};
+    struct tg_slice id = {record->id, strlen(record->id)};
     struct tg_text *made = format(form, id, &message);
-    if (!made || atomic_compare_exchange_strong(&frame->line, &line, made))
+    if (!made || atomic_compare_exchange_strong(&record->line, &line, made))
         return made;
     tg_text_unref(made); /* another thread was faster */
     return line;
