@@ -53,6 +53,14 @@ local function idle_function()
   }
 end
 
+local file = os.getenv("BENCH_FILE") or "/dev/null"
+
+local function send(path, options)
+  return function()
+    return { body = tg.file(path, options) }
+  end
+end
+
 local function pass() end
 
 local function chain(count)
@@ -72,6 +80,9 @@ return {
     { "/small10", get = chain(10) },
     { "/stream", get = stream },
     { "/range", get = range },
+    { "/file", get = send(file) },
+    { "/file-read", get = send(file, { sendfile = false }) },
+    { "/file4", get = send(file .. "4") },
     { "/idle", get = idle },
     { "/idle-function", get = idle_function },
   },

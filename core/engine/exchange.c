@@ -325,6 +325,22 @@ static enum tg_step give_up(struct tg_exchange *x)
     return answer(x, status, plain_type);
 }
 
+/* The low-level calls have written a body, and perhaps failed: it ends as what it is. */
+static enum tg_step end_sent(struct tg_exchange *x)
+{
+    if (x->responded)
+        tg_log(x->engine->log, TG_LOG_ERROR, "%s: response already sent: %d was, %d is dropped",
+               tg_exchange_route(x), x->head.status, x->response_status);
+    enum tg_status status = tg_writer_end(&x->writer);
+    if (status >= 0 || status == TG_ECLOSED)
+        return TG_STEP_DONE;
+    tg_exchange_fail(x, 500,
+                     status == TG_ELIMIT ? "the body is shorter than its Content-Length"
+                                         : "the body was broken off by an error before",
+                     NULL);
+    return TG_STEP_FAILED;
+}
+
 static enum tg_step next_body(struct tg_exchange *x)
 {
     if (x->produced) {
@@ -332,15 +348,8 @@ static enum tg_step next_body(struct tg_exchange *x)
         return TG_STEP_DONE;
     }
     x->produced = true;
-    if (x->writer.committed) { /* the low-level calls have sent it */
-        if (x->responded)
-            tg_log(x->engine->log, TG_LOG_ERROR, "%s: response already sent: %d was, %d is dropped",
-                   tg_exchange_route(x), x->head.status, x->response_status);
-        if (tg_writer_end(&x->writer) != TG_ELIMIT)
-            return TG_STEP_DONE;
-        tg_exchange_fail(x, 500, "the body is shorter than its Content-Length", NULL);
-        return TG_STEP_FAILED;
-    }
+    if (x->writer.committed)
+        return end_sent(x);
     if (!x->responded) {
         tg_exchange_fail(x, 500, "no response", NULL);
         x->phase = TG_PHASE_GIVE_UP;

@@ -50,6 +50,13 @@ return {
       ctx:write_response_body(tg.file(request.query.path, { sendfile = false }))
       ctx:write_response_body("end")
     end },
+    { "/cancelled", get = function(request, ctx)
+      ctx:write_response({ status = 200 })
+      local task = tg.spawn(function() ctx:write_response_body(tg.file(request.query.path)) end)
+      tg.sleep(0.2)
+      task:cancel()
+      tg.log.info("cancelled", pcall(ctx.write_response_body, ctx, "more"))
+    end },
     { "/given-up", get = function(request, ctx)
       local big = { ["X-Big"] = ("x"):rep(65500) }
       local ok = pcall(ctx.write_response, ctx, { headers = big, body = tg.file(request.query.path) })
@@ -491,6 +498,19 @@ describe("tg.file", function()
         for _ = 1, 5 do stall(other .. mode):close() end
         for _ = 1, 5 do stall(other .. mode):reset() end
       end
+      server.eventually(function() return s:fds() <= before end)
+    end)
+
+    it("is let go of when its task is cancelled, and the body is broken then (B15, B33)", function()
+      local other = large("cancelled", 50000000)
+      get()
+      local before = s:fds()
+      local c <close> = assert(raw.connect(s.port, { rcvbuf = 4096 }))
+      c:send("GET /cancelled?path=" .. other .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+      s:wait_log("cancelled false", 5)
+      local response = c:read_response(10)
+      assert.is_false(response.complete)
+      assert.is_true(#response.body < 50000000)
       server.eventually(function() return s:fds() <= before end)
     end)
 
