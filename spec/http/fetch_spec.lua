@@ -361,7 +361,7 @@ describe("tg.fetch", function()
       if not ok then break end
     end
     assert.is_true(sent < 64 * 1048576, "nothing held it back")
-    assert.is_true(s.sanitized or s:rss() - before < 2048)
+    assert.is_true(server.sanitized or s:rss() - before < 2048)
   end)
 
   -- --- Connections ---------------------------------------------------------------------------------
@@ -495,7 +495,7 @@ describe("tg.fetch", function()
     client:close()
     local left = harness.now()
     assert.is_true(c:is_closed())
-    assert.is_true(harness.now() - left < (s.sanitized and 1000 or 100))
+    assert.is_true(harness.now() - left < (server.sanitized and 1000 or 100))
   end)
 
   it("is cancelled with its exchange in the middle of a body, pumped or read (B73)", function()
@@ -506,7 +506,7 @@ describe("tg.fetch", function()
       client:close()
       local left = harness.now()
       assert.is_true(c:is_closed())
-      assert.is_true(harness.now() - left < (s.sanitized and 1000 or 100))
+      assert.is_true(harness.now() - left < (server.sanitized and 1000 or 100))
     end
   end)
 
