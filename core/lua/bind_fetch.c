@@ -10,53 +10,10 @@
 #include "lua/failure.h"
 #include "lua/fetch_body.h"
 #include "lua/fetch_options.h"
+#include "lua/fields.h"
+#include "lua/forward.h"
 #include "lua/task.h"
 #include "upstream/hop.h"
-
-#define FIELDS_TYPE "tidegate.Fields"
-
-/* --- Headers in any case ---------------------------------------------------------------------- */
-
-/* Pushes the key of the table at 1 that is the name at 2 in another case; false when there is none. */
-static bool find_key(lua_State *L)
-{
-    size_t len;
-    if (lua_type(L, 2) != LUA_TSTRING)
-        return false;
-    const char *name = lua_tolstring(L, 2, &len);
-    lua_pushnil(L);
-    while (lua_next(L, 1)) {
-        lua_pop(L, 1);
-        if (lua_type(L, -1) == LUA_TSTRING &&
-            tg_slice_equal_nocase((struct tg_slice){lua_tostring(L, -1), lua_rawlen(L, -1)},
-                                  (struct tg_slice){name, len}))
-            return true;
-    }
-    return false;
-}
-
-static int fields_index(lua_State *L)
-{
-    luaL_checktype(L, 1, LUA_TTABLE);
-    lua_settop(L, 2);
-    if (!find_key(L))
-        lua_pushnil(L);
-    else
-        lua_rawget(L, 1);
-    return 1;
-}
-
-/* A name takes the place of the same one in another case, lest a field be sent twice. */
-static int fields_newindex(lua_State *L)
-{
-    luaL_checktype(L, 1, LUA_TTABLE);
-    lua_settop(L, 3);
-    if (!find_key(L))
-        lua_pushvalue(L, 2);
-    lua_pushvalue(L, 3);
-    lua_rawset(L, 1);
-    return 0;
-}
 
 /* --- The response ----------------------------------------------------------------------------- */
 
@@ -82,36 +39,16 @@ static void push_slice(lua_State *L, struct tg_slice slice)
     lua_pushlstring(L, slice.p, slice.len);
 }
 
-/* Whether a field before this one has the same name; pushes that name as it was written there. */
-static bool push_earlier(lua_State *L, const struct tg_fetch *fetch, size_t before,
-                         struct tg_slice name)
+/* The name of an earlier field that is the same, as it was written there; or none. */
+static struct tg_slice find_earlier(const struct tg_fetch *fetch, size_t before,
+                                    struct tg_slice name)
 {
     struct tg_fetch_field other;
     size_t at = 0;
-    while (at < before && tg_fetch_field(fetch, &at, &other)) {
-        if (tg_slice_equal_nocase(other.name, name)) {
-            push_slice(L, other.name);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Table on top: its value of the name becomes a list with one more. */
-static void append(lua_State *L, struct tg_slice value)
-{
-    lua_pushvalue(L, -1);
-    if (lua_rawget(L, -3) != LUA_TTABLE) {
-        lua_createtable(L, 2, 0);
-        lua_insert(L, -2);
-        lua_rawseti(L, -2, 1);
-        lua_pushvalue(L, -2);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, -5);
-    }
-    push_slice(L, value);
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    lua_pop(L, 2);
+    while (at < before && tg_fetch_field(fetch, &at, &other))
+        if (tg_slice_equal_nocase(other.name, name))
+            return other.name;
+    return (struct tg_slice){NULL, 0};
 }
 
 static void push_headers(lua_State *L, const struct tg_fetch *fetch)
@@ -119,19 +56,16 @@ static void push_headers(lua_State *L, const struct tg_fetch *fetch)
     struct tg_fetch_field field;
     size_t at = 0;
     size_t before = 0;
-    lua_createtable(L, 0, 8);
+    tg_fields_push(L);
     for (; tg_fetch_field(fetch, &at, &field); before = at) {
         if (is_dropped(fetch, &field))
             continue;
-        if (push_earlier(L, fetch, before, field.name)) {
-            append(L, field.value);
-            continue;
-        }
-        push_slice(L, field.name);
-        push_slice(L, field.value);
-        lua_rawset(L, -3);
+        struct tg_slice earlier = find_earlier(fetch, before, field.name);
+        if (earlier.p)
+            tg_fields_append(L, -1, earlier, field.value);
+        else
+            tg_fields_set_new(L, -1, field.name, field.value);
     }
-    luaL_setmetatable(L, FIELDS_TYPE);
 }
 
 /* What the body has to know of its response when it is used without it. */
@@ -340,12 +274,15 @@ static void take_input(lua_State *L, struct tg_fetch_options *o, struct tg_fetch
 {
     struct tg_fetch_input *input = &body->input;
     struct tg_fetch_request *request = &o->request;
-    if (!o->body)
-        return;
-    lua_pushvalue(L, o->body);
-    lua_setiuservalue(L, index, TG_FETCH_BODY_ANCHOR);
+    bool is_head = strcmp(request->method, "HEAD") == 0; /* RFC 9110, 9.3.2: a body means nothing */
     request->source_arg = body;
-    if (!o->call) {
+    if (is_head || (!o->body && !o->streams)) {
+        request->length = 0;
+        return;
+    }
+    if (!o->streams) {
+        lua_pushvalue(L, o->body);
+        lua_setiuservalue(L, index, TG_FETCH_BODY_ANCHOR);
         input->bytes = lua_tolstring(L, o->body, &input->len);
         request->source = &bytes_source;
         return;
@@ -369,6 +306,10 @@ static void start(lua_State *L, struct tg_upstream *upstream)
     struct tg_call *call = o.call ? o.call : tg_call_current(L);
     struct tg_fetch_body *body = tg_fetch_body_new(L, call);
     take_input(L, &o, body, lua_gettop(L));
+    if (o.load) {
+        lua_pushvalue(L, o.scratch);
+        lua_setiuservalue(L, -2, TG_FETCH_BODY_KEPT);
+    }
     if (body->exchange) {
         body->exchange->upstreams++;
         body->awaited = true;
@@ -378,6 +319,9 @@ static void start(lua_State *L, struct tg_upstream *upstream)
         tg_fetch_body_close(body);
     switch (status) {
     case TG_OK:
+        body->load = o.load;
+        if (o.load)
+            o.load->count++;
         return;
     case TG_EINVAL:
         luaL_error(L,
@@ -410,14 +354,11 @@ void tg_fetch_open(lua_State *L)
 {
     lua_pushcfunction(L, l_fetch);
     lua_setfield(L, -2, "fetch");
+    lua_pushcfunction(L, tg_fetch_load_new);
+    lua_setfield(L, -2, "fetch_load");
 
-    luaL_newmetatable(L, FIELDS_TYPE);
-    lua_pushcfunction(L, fields_index);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, fields_newindex);
-    lua_setfield(L, -2, "__newindex");
-    lua_pop(L, 1);
-
+    tg_fields_open(L);
+    tg_forward_open(L);
     luaL_newmetatable(L, TG_FETCH_RESPONSE_TYPE);
     lua_pushcfunction(L, response_close);
     lua_setfield(L, -2, "__close");

@@ -78,13 +78,50 @@ static int headers_index(lua_State *L)
     return 1;
 }
 
+/* Beside what was looked at: a proxy asks what was set. */
+static void note_set(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, 3) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, 3);
+    }
+    lua_pushvalue(L, 2);
+    if (lua_isnil(L, 3))
+        lua_pushboolean(L, 0);
+    else
+        luaL_tolstring(L, 3, NULL);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
 static int headers_newindex(lua_State *L)
 {
     luaL_checktype(L, 2, LUA_TSTRING);
+    lua_settop(L, 3);
+    note_set(L);
     lua_getiuservalue(L, 1, 2);
     lua_insert(L, 2);
     lua_rawset(L, 2);
     return 0;
+}
+
+bool tg_request_push_set_headers(lua_State *L, const struct tg_call *call)
+{
+    int top = lua_gettop(L);
+    tg_call_push_request(L, call);
+    if (lua_getiuservalue(L, -1, TG_CALL_CACHE) == LUA_TTABLE) {
+        lua_pushliteral(L, "headers");
+        lua_rawget(L, -2);
+        if (luaL_testudata(L, -1, HEADERS_TYPE) && lua_getiuservalue(L, -1, 3) == LUA_TTABLE) {
+            lua_replace(L, top + 1);
+            lua_settop(L, top + 1);
+            return true;
+        }
+    }
+    lua_settop(L, top);
+    return false;
 }
 
 static void push_lower(lua_State *L, struct tg_slice name)
@@ -120,7 +157,7 @@ static int headers_pairs(lua_State *L)
 
 static void push_headers(lua_State *L, const struct tg_call *call)
 {
-    lua_newuserdatauv(L, 0, 2);
+    lua_newuserdatauv(L, 0, 3);
     tg_call_push_request(L, call);
     lua_setiuservalue(L, -2, 1);
     lua_newtable(L);

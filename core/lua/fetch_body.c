@@ -54,6 +54,9 @@ void tg_fetch_body_close(struct tg_fetch_body *body)
     body->writer = NULL;
     tg_fetch_free(body->fetch);
     body->fetch = NULL;
+    if (body->load)
+        body->load->count--;
+    body->load = NULL;
     leave_exchange(body);
     wake(body);
 }
@@ -390,6 +393,32 @@ static int write_body(lua_State *L)
     return tg_task_wait(L, &wait, pump_resumed);
 }
 
+/* --- How many are under way --------------------------------------------------------------------- */
+
+int tg_fetch_load_new(lua_State *L)
+{
+    struct tg_fetch_load *load = lua_newuserdatauv(L, sizeof *load, 0);
+    load->count = 0;
+    luaL_setmetatable(L, TG_FETCH_LOAD_TYPE);
+    return 1;
+}
+
+static int l_count(lua_State *L)
+{
+    const struct tg_fetch_load *load = luaL_checkudata(L, 1, TG_FETCH_LOAD_TYPE);
+    lua_pushinteger(L, load->count);
+    return 1;
+}
+
+static void open_load(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"count", l_count}, {NULL, NULL}};
+    luaL_newmetatable(L, TG_FETCH_LOAD_TYPE);
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+}
+
 /* --- The type --------------------------------------------------------------------------------- */
 
 void tg_fetch_body_open(lua_State *L)
@@ -398,6 +427,7 @@ void tg_fetch_body_open(lua_State *L)
         {"read", l_read}, {"chunks", l_chunks}, {"all", l_all}, {"close", l_close}, {NULL, NULL}};
     static const struct tg_body_kind kind = {
         .describe = describe, .write = write_body, .drop = drop};
+    open_load(L);
     luaL_newmetatable(L, TG_FETCH_BODY_TYPE);
     tg_body_kind_set(L, &kind);
     lua_pushcfunction(L, l_close);

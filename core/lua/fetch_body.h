@@ -21,7 +21,15 @@ struct tg_writer;
 enum {
     TG_FETCH_BODY_ANCHOR = 1, /* what its request's body is read from */
     TG_FETCH_BODY_RESPONSE,   /* Content-Type and Content-Encoding: a table */
-    TG_FETCH_BODY_VALUES = TG_FETCH_BODY_RESPONSE,
+    TG_FETCH_BODY_KEPT,       /* what else its request was made of: its load is in it */
+    TG_FETCH_BODY_VALUES = TG_FETCH_BODY_KEPT,
+};
+
+#define TG_FETCH_LOAD_TYPE "tidegate.UpstreamLoad"
+
+/* How many requests to one server are under way, for who chooses among several. */
+struct tg_fetch_load {
+    unsigned count;
 };
 
 /* A request's body, in memory or as the client sends it. */
@@ -41,6 +49,8 @@ struct tg_fetch_body {
     uint64_t length;        /* or TG_FETCH_LENGTH_UNKNOWN */
     struct tg_fetch_input input;
 
+    struct tg_fetch_load *load; /* that it is counted in; NULL: none */
+
     /* The exchange that it is cancelled with, and its other ones. */
     struct tg_exchange *exchange;
     bool awaited; /* counted in exchange->upstreams */
@@ -53,6 +63,9 @@ struct tg_fetch_body {
 };
 
 void tg_fetch_body_open(lua_State *L); /* once per state */
+
+/* core.fetch_load() -> a new counter, for tg.fetch's option load: load:count(). */
+int tg_fetch_load_new(lua_State *L);
 
 /* Pushes one that belongs to the call's exchange; to nobody's when call is NULL. */
 struct tg_fetch_body *tg_fetch_body_new(lua_State *L, struct tg_call *call);

@@ -7,6 +7,8 @@
 
 #include "http/head.h"
 #include "lua/call.h"
+#include "lua/fetch_body.h"
+#include "lua/forward.h"
 #include "lua/request_body.h"
 #include "upstream/hop.h"
 
@@ -25,6 +27,8 @@ enum option {
     O_VERSION,
     O_REDIRECTS,
     O_DECODE,
+    O_LOAD,
+    O_REQUEST,
 };
 
 static const struct {
@@ -43,6 +47,8 @@ static const struct {
     {"version", O_VERSION},
     {"redirects", O_REDIRECTS},
     {"decode", O_DECODE},
+    {"load", O_LOAD},
+    {"request", O_REQUEST},
 };
 
 static int wrong(lua_State *L, const char *option, const char *expected)
@@ -127,6 +133,27 @@ static uint64_t length_of(lua_State *L, struct tg_slice value)
     return n;
 }
 
+static void check_field(lua_State *L, struct tg_slice name, struct tg_slice value)
+{
+    if (!tg_is_token(name.p, name.len))
+        luaL_error(L, "fetch: a header's name is no token: %s", name.p);
+    if (!tg_is_field_value(value.p, value.len))
+        luaL_error(L,
+                   "fetch: the value of header %s holds a line break or another control character",
+                   name.p);
+}
+
+static void add_one(lua_State *L, struct tg_fetch_options *o, struct tg_slice name,
+                    struct tg_slice value)
+{
+    struct tg_fetch_request *request = &o->request;
+    o->text += name.len + value.len;
+    if (request->field_count == TG_FETCH_REQUEST_FIELDS_MAX ||
+        o->text > TG_FETCH_REQUEST_BYTES_MAX / 2)
+        luaL_error(L, "fetch: too many headers");
+    o->fields[request->field_count++] = (struct tg_fetch_field){name, value};
+}
+
 /* The value is on top.  A number becomes a string that the scratch table keeps. */
 static void add_field(lua_State *L, struct tg_fetch_options *o, struct tg_slice name)
 {
@@ -140,23 +167,14 @@ static void add_field(lua_State *L, struct tg_fetch_options *o, struct tg_slice 
         lua_pushvalue(L, -1);
         lua_rawseti(L, o->scratch, (lua_Integer)lua_rawlen(L, o->scratch) + 1);
     }
-    if (!tg_is_token(name.p, name.len))
-        luaL_error(L, "fetch: a header's name is no token: %s", name.p);
-    if (!tg_is_field_value(value.p, value.len))
-        luaL_error(L,
-                   "fetch: the value of header %s holds a line break or another control character",
-                   name.p);
+    check_field(L, name, value);
     if (is_ours(name))
         luaL_error(L, "fetch: the header %s is of the connection, not the script's", name.p);
     if (tg_slice_equal_nocase(name, TG_SLICE("content-length"))) {
         request->length = length_of(L, value);
         return;
     }
-    o->text += name.len + value.len;
-    if (request->field_count == TG_FETCH_REQUEST_FIELDS_MAX ||
-        o->text > TG_FETCH_REQUEST_BYTES_MAX / 2)
-        luaL_error(L, "fetch: too many headers");
-    o->fields[request->field_count++] = (struct tg_fetch_field){name, value};
+    add_one(L, o, name, value);
 }
 
 static void add_list(lua_State *L, struct tg_fetch_options *o, struct tg_slice name)
@@ -169,8 +187,25 @@ static void add_list(lua_State *L, struct tg_fetch_options *o, struct tg_slice n
     }
 }
 
+struct forwarding {
+    lua_State *L;
+    struct tg_fetch_options *o;
+};
+
+static void add_forwarded(void *arg, struct tg_slice name, struct tg_slice value)
+{
+    const struct forwarding *f = arg;
+    check_field(f->L, name, value); /* the script may have set it */
+    add_one(f->L, f->o, name, value);
+}
+
 static void read_headers(lua_State *L, struct tg_fetch_options *o)
 {
+    if (luaL_testudata(L, -1, TG_FORWARD_TYPE)) {
+        struct forwarding f = {L, o};
+        tg_forward_each(L, lua_gettop(L), o->scratch, add_forwarded, &f);
+        return;
+    }
     if (!lua_istable(L, -1))
         wrong(L, "headers", "a table");
     int headers = lua_gettop(L);
@@ -187,6 +222,17 @@ static void read_headers(lua_State *L, struct tg_fetch_options *o)
     }
 }
 
+/* The client's request, which is passed on: its method and body, and where the script names no
+ * headers, its headers. */
+static void read_request(lua_State *L, struct tg_fetch_options *o)
+{
+    struct tg_call *call = luaL_checkudata(L, -1, TG_REQUEST_TYPE);
+    if (!call->exchange)
+        luaL_error(L, "the exchange is over");
+    o->call = call;
+    o->passes_on = true;
+}
+
 /* --- All of them ------------------------------------------------------------------------------ */
 
 static void read_option(lua_State *L, struct tg_fetch_options *o, enum option option,
@@ -199,6 +245,7 @@ static void read_option(lua_State *L, struct tg_fetch_options *o, enum option op
         return;
     case O_HEADERS:
         read_headers(L, o);
+        o->has_headers = true;
         return;
     case O_BODY:
         return; /* once the headers are known */
@@ -230,7 +277,33 @@ static void read_option(lua_State *L, struct tg_fetch_options *o, enum option op
         request->decode_max = lua_isboolean(L, -1) ? (truth(L, name) ? UINT64_C(1) << 30 : 0)
                                                    : (uint64_t)count(L, name);
         return;
+    case O_LOAD:
+        o->load = luaL_checkudata(L, -1, TG_FETCH_LOAD_TYPE);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, o->scratch, (lua_Integer)lua_rawlen(L, o->scratch) + 1);
+        return;
+    case O_REQUEST:
+        read_request(L, o);
+        return;
     }
+}
+
+static void pass_on(lua_State *L, struct tg_fetch_options *o)
+{
+    struct tg_conn *conn = o->call->exchange->conn;
+    if (!o->request.method) {
+        struct tg_slice method = tg_conn_span(conn, tg_conn_head(conn)->method);
+        lua_pushlstring(L, method.p, method.len);
+        o->request.method = lua_tostring(L, -1);
+        lua_rawseti(L, o->scratch, (lua_Integer)lua_rawlen(L, o->scratch) + 1);
+    }
+    o->streams = o->streams || !o->body;
+    if (o->has_headers)
+        return;
+    lua_getfield(L, 2, "request");
+    tg_forward_push(L, -1);
+    read_headers(L, o);
+    lua_pop(L, 2);
 }
 
 static void read_named(lua_State *L, struct tg_fetch_options *o, const char *name)
@@ -249,7 +322,7 @@ static void read_body(lua_State *L, struct tg_fetch_options *o)
     uint64_t said = o->request.length;
     o->request.length = 0;
     if (lua_getfield(L, 2, "body") == LUA_TNIL) {
-        if (said && said != TG_FETCH_LENGTH_UNKNOWN)
+        if (said != TG_FETCH_LENGTH_UNKNOWN && said)
             luaL_error(L, "fetch: a Content-Length and no body");
         return;
     }
@@ -261,6 +334,7 @@ static void read_body(lua_State *L, struct tg_fetch_options *o)
             luaL_error(L, "fetch: the body does not have the length that its Content-Length says");
     } else if (luaL_testudata(L, -1, TG_REQUEST_BODY_TYPE)) {
         o->call = tg_request_body_call(L, o->body);
+        o->streams = true;
     } else {
         wrong(L, "body", "a string or a stream");
     }
@@ -281,6 +355,11 @@ void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
     o->text = 0;
     o->body = 0;
     o->call = NULL;
+    o->streams = false;
+    o->passes_on = false;
+    o->has_headers = false;
+    o->load = NULL;
+    o->scratch = 0;
     luaL_argcheck(L, strlen(o->request.url) == lua_rawlen(L, 1), 1, "a URL has no NUL");
     if (lua_isnil(L, 2)) {
         o->request.method = "GET";
@@ -298,6 +377,8 @@ void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
         lua_pop(L, 1);
     }
     read_body(L, o);
+    if (o->passes_on)
+        pass_on(L, o);
     if (!o->request.method)
         o->request.method = o->body ? "POST" : "GET";
 }

@@ -2,19 +2,26 @@
 #ifndef TG_LUA_FETCH_OPTIONS_H
 #define TG_LUA_FETCH_OPTIONS_H
 
+#include <stdbool.h>
+
 #include <lua.h>
 
 #include "upstream/fetch.h"
 
 struct tg_call;
+struct tg_fetch_load;
 
 struct tg_fetch_options {
     struct tg_fetch_request request;
     struct tg_fetch_field fields[TG_FETCH_REQUEST_FIELDS_MAX];
-    size_t text;          /* bytes in fields */
-    int scratch;          /* index of a table that keeps what was converted */
-    int body;             /* index of the request's body; 0: none */
-    struct tg_call *call; /* whose request.body that is; else NULL */
+    size_t text; /* bytes in fields */
+    int scratch; /* index of a table that keeps what was converted */
+    int body;    /* index of the option body; 0: none */
+    struct tg_fetch_load *load;
+    bool streams; /* the body is that of the call's request */
+    bool passes_on;
+    bool has_headers;
+    struct tg_call *call; /* of a client's request that is part of it; else NULL */
 };
 
 /* Reads url and options, at indices 1 and 2 of a stack of two, into o.  What it points to is on the

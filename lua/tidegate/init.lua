@@ -5,6 +5,8 @@ local errors = require("tidegate.errors")
 local files = require("tidegate.files")
 local json = require("tidegate.json")
 local limit = require("tidegate.limit")
+local pool = require("tidegate.pool")
+local proxy = require("tidegate.proxy")
 local routes = require("tidegate.routes")
 local service = require("tidegate.service")
 local tasks = require("tidegate.tasks")
@@ -28,6 +30,8 @@ tg.race = tasks.race
 tg.timeout = tasks.timeout
 tg.publish_handler = topics.publish_handler
 tg.poll = topics.poll
+tg.pool = pool.new
+tg.proxy = proxy
 
 --- A response. Without a status it is 200.
 ---@param body any

@@ -1,0 +1,3 @@
+--- Active health checks of a pool's servers.
+local health = {}
+return health
