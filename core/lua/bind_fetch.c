@@ -10,129 +10,10 @@
 #include "lua/failure.h"
 #include "lua/fetch_body.h"
 #include "lua/fetch_options.h"
+#include "lua/fetch_response.h"
 #include "lua/fields.h"
 #include "lua/forward.h"
 #include "lua/task.h"
-#include "upstream/hop.h"
-
-/* --- The response ----------------------------------------------------------------------------- */
-
-/* The connection's fields go no further; the body knows its length by itself. */
-static bool is_dropped(const struct tg_fetch *fetch, const struct tg_fetch_field *field)
-{
-    struct tg_fetch_field other;
-    size_t at = 0;
-    if (tg_hop_by_hop(field->name) ||
-        tg_slice_equal_nocase(field->name, TG_SLICE("content-length")))
-        return true;
-    if (tg_fetch_decoded(fetch) && tg_slice_equal_nocase(field->name, TG_SLICE("content-encoding")))
-        return true;
-    while (tg_fetch_field(fetch, &at, &other))
-        if (tg_slice_equal_nocase(other.name, TG_SLICE("connection")) &&
-            tg_hop_names(other.value, field->name))
-            return true;
-    return false;
-}
-
-static void push_slice(lua_State *L, struct tg_slice slice)
-{
-    lua_pushlstring(L, slice.p, slice.len);
-}
-
-/* The name of an earlier field that is the same, as it was written there; or none. */
-static struct tg_slice find_earlier(const struct tg_fetch *fetch, size_t before,
-                                    struct tg_slice name)
-{
-    struct tg_fetch_field other;
-    size_t at = 0;
-    while (at < before && tg_fetch_field(fetch, &at, &other))
-        if (tg_slice_equal_nocase(other.name, name))
-            return other.name;
-    return (struct tg_slice){NULL, 0};
-}
-
-static void push_headers(lua_State *L, const struct tg_fetch *fetch)
-{
-    struct tg_fetch_field field;
-    size_t at = 0;
-    size_t before = 0;
-    tg_fields_push(L);
-    for (; tg_fetch_field(fetch, &at, &field); before = at) {
-        if (is_dropped(fetch, &field))
-            continue;
-        struct tg_slice earlier = find_earlier(fetch, before, field.name);
-        if (earlier.p)
-            tg_fields_append(L, -1, earlier, field.value);
-        else
-            tg_fields_set_new(L, -1, field.name, field.value);
-    }
-}
-
-/* What the body has to know of its response when it is used without it. */
-static void keep_for_body(lua_State *L, const struct tg_fetch *fetch, int body)
-{
-    struct tg_fetch_field field;
-    size_t at = 0;
-    lua_createtable(L, 0, 2);
-    while (tg_fetch_field(fetch, &at, &field)) {
-        const char *name = NULL;
-        if (tg_slice_equal_nocase(field.name, TG_SLICE("content-type")))
-            name = "content-type";
-        else if (tg_slice_equal_nocase(field.name, TG_SLICE("content-encoding")) &&
-                 !tg_fetch_decoded(fetch))
-            name = "content-encoding";
-        if (name) {
-            push_slice(L, field.value);
-            lua_setfield(L, -2, name);
-        }
-    }
-    lua_setiuservalue(L, body, TG_FETCH_BODY_RESPONSE);
-}
-
-static void push_response(lua_State *L, struct tg_fetch_body *body, int index)
-{
-    const struct tg_fetch *fetch = body->fetch;
-    if (!tg_fetch_decoded(fetch))
-        body->length = tg_fetch_length(fetch);
-    lua_createtable(L, 0, 4);
-    lua_pushinteger(L, tg_fetch_status(fetch));
-    lua_setfield(L, -2, "status");
-    push_headers(L, fetch);
-    lua_setfield(L, -2, "headers");
-    if (body->length != TG_FETCH_LENGTH_UNKNOWN) {
-        lua_pushinteger(L, (lua_Integer)body->length);
-        lua_setfield(L, -2, "length");
-    }
-    lua_pushvalue(L, index);
-    lua_setfield(L, -2, "body");
-    luaL_setmetatable(L, TG_FETCH_RESPONSE_TYPE);
-    keep_for_body(L, fetch, index);
-}
-
-static int response_close(lua_State *L)
-{
-    luaL_checktype(L, 1, LUA_TTABLE);
-    lua_getfield(L, 1, "body");
-    struct tg_fetch_body *body = luaL_testudata(L, -1, TG_FETCH_BODY_TYPE);
-    if (body)
-        tg_fetch_body_close(body);
-    return 0;
-}
-
-void tg_fetch_response_unwrap(lua_State *L, int index)
-{
-    index = lua_absindex(L, index);
-    if (!lua_istable(L, index) || !lua_getmetatable(L, index))
-        return;
-    luaL_getmetatable(L, TG_FETCH_RESPONSE_TYPE);
-    bool is_response = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);
-    if (!is_response)
-        return;
-    lua_pushliteral(L, "body");
-    lua_rawget(L, index);
-    lua_replace(L, index);
-}
 
 /* --- Waiting for the head ---------------------------------------------------------------------- */
 
@@ -189,7 +70,7 @@ static int wait_for_head(lua_State *L)
         return luaL_error(L, "the exchange is over");
     if (tg_fetch_status(body->fetch)) {
         tg_fetch_body_answered(body);
-        push_response(L, body, 3);
+        tg_fetch_response_push(L, body, 3);
         return 1;
     }
     if (tg_fetch_peek(body->fetch, &data) == TG_FETCH_FAILED) {
@@ -287,13 +168,13 @@ static void take_input(lua_State *L, struct tg_fetch_options *o, struct tg_fetch
         request->source = &bytes_source;
         return;
     }
-    const struct tg_head *head = tg_conn_head(o->call->exchange->conn);
-    if (head->framing == TG_FRAMING_NONE) {
+    struct tg_conn *conn = o->streams->exchange->conn;
+    if (tg_conn_head(conn)->framing == TG_FRAMING_NONE) {
         request->length = 0;
         return;
     }
-    request->length = tg_conn_body_left(o->call->exchange->conn);
-    input->conn = o->call->exchange->conn;
+    request->length = tg_conn_body_left(conn);
+    input->conn = conn;
     request->source = &request_source;
 }
 
@@ -359,9 +240,6 @@ void tg_fetch_open(lua_State *L)
 
     tg_fields_open(L);
     tg_forward_open(L);
-    luaL_newmetatable(L, TG_FETCH_RESPONSE_TYPE);
-    lua_pushcfunction(L, response_close);
-    lua_setfield(L, -2, "__close");
-    lua_pop(L, 1);
+    tg_fetch_response_open(L);
     tg_fetch_body_open(L);
 }

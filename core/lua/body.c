@@ -7,13 +7,13 @@
 
 #include <lauxlib.h>
 
-#include "lua/bind_fetch.h"
 #include "lua/bind_format.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
 #include "lua/body_kind.h"
 #include "lua/call.h"
 #include "lua/failure.h"
+#include "lua/fetch_response.h"
 #include "lua/negotiate.h"
 #include "lua/print.h"
 #include "lua/response.h"

@@ -13,13 +13,22 @@
 #include "lua/body_kind.h"
 #include "lua/call.h"
 #include "lua/failure.h"
+#include "lua/fetch_response.h"
+#include "lua/response.h"
 #include "lua/task.h"
 
 /* --- Its life --------------------------------------------------------------------------------- */
 
+static void stop_awaiting(struct tg_fetch_body *body)
+{
+    if (body->awaited)
+        body->exchange->upstreams--;
+    body->awaited = false;
+}
+
 static void leave_exchange(struct tg_fetch_body *body)
 {
-    tg_fetch_body_answered(body);
+    stop_awaiting(body);
     if (!body->exchange)
         return;
     body->exchange = NULL;
@@ -30,9 +39,12 @@ static void leave_exchange(struct tg_fetch_body *body)
 
 void tg_fetch_body_answered(struct tg_fetch_body *body)
 {
-    if (body->awaited)
-        body->exchange->upstreams--;
-    body->awaited = false;
+    if (body->fetch && tg_fetch_status(body->fetch)) {
+        tg_fetch_take_head(body->fetch, &body->head);
+        body->decoded = tg_fetch_decoded(body->fetch);
+        body->length = body->decoded ? TG_FETCH_LENGTH_UNKNOWN : body->head.length;
+    }
+    stop_awaiting(body);
 }
 
 static void wake(void *arg)
@@ -180,6 +192,14 @@ static int l_close(lua_State *L)
     return 0;
 }
 
+static int body_gc(lua_State *L)
+{
+    struct tg_fetch_body *body = check(L);
+    tg_fetch_body_close(body);
+    tg_upstream_head_fini(&body->head);
+    return 0;
+}
+
 /* --- :all() ----------------------------------------------------------------------------------- */
 
 static lua_Integer limit_of_all(lua_State *L)
@@ -239,18 +259,16 @@ static int l_all(lua_State *L)
 
 /* --- Sent on as a body ------------------------------------------------------------------------ */
 
-/* Pushes a field that the server sent, by its name in lower case; NULL when it did not. */
-static const char *push_sent(lua_State *L, int index, const char *name)
+/* What the server sent by this name, the last of several; NULL when it did not. */
+static const char *sent(const struct tg_fetch_body *body, struct tg_slice name)
 {
-    lua_getiuservalue(L, index, TG_FETCH_BODY_RESPONSE);
-    if (!lua_istable(L, -1)) {
-        lua_pop(L, 1);
-        lua_pushnil(L);
-        return NULL;
-    }
-    lua_getfield(L, -1, name);
-    lua_remove(L, -2);
-    return lua_tostring(L, -1);
+    struct tg_fetch_field field;
+    const char *value = NULL;
+    size_t n = 0;
+    while (tg_fetch_response_field(body, &n, &field))
+        if (tg_slice_equal_nocase(field.name, name))
+            value = field.value.p;
+    return value;
 }
 
 static bool has_field(struct tg_slice fields, struct tg_slice name)
@@ -270,14 +288,13 @@ static bool has_field(struct tg_slice fields, struct tg_slice name)
 }
 
 /* The codings of the bytes go with them, unless the response speaks of codings itself. */
-static void add_coding(lua_State *L, struct tg_exchange *x, int index)
+static void add_coding(lua_State *L, struct tg_exchange *x, const struct tg_fetch_body *body)
 {
     struct tg_slice name = TG_SLICE("Content-Encoding");
-    const char *coding = push_sent(L, index, "content-encoding");
+    const char *coding = sent(body, name);
     if (coding && !has_field(tg_buf_slice(&x->fields), name) &&
         tg_exchange_add_field(x, name, (struct tg_slice){coding, strlen(coding)}) != TG_OK)
         luaL_error(L, "cannot set Content-Encoding to %s", coding);
-    lua_pop(L, 1);
 }
 
 static void describe(lua_State *L, struct tg_out *out, int index, struct tg_body_about *about)
@@ -287,9 +304,10 @@ static void describe(lua_State *L, struct tg_out *out, int index, struct tg_body
         luaL_error(L, "the body of this response was read already");
     if (!body->taken)
         about->length = body->length;
-    about->media_type = push_sent(L, index, "content-type"); /* the body keeps it */
-    lua_pop(L, 1);
-    add_coding(L, out->call->exchange, index);
+    if (!about->said->content_type)
+        about->media_type = sent(body, TG_SLICE("content-type"));
+    if (body->head.encoded)
+        add_coding(L, out->call->exchange, body);
 }
 
 static void drop(lua_State *L, struct tg_out *out, int index)
@@ -430,7 +448,7 @@ void tg_fetch_body_open(lua_State *L)
     open_load(L);
     luaL_newmetatable(L, TG_FETCH_BODY_TYPE);
     tg_body_kind_set(L, &kind);
-    lua_pushcfunction(L, l_close);
+    lua_pushcfunction(L, body_gc);
     lua_setfield(L, -2, "__gc");
     lua_pushcfunction(L, l_close);
     lua_setfield(L, -2, "__close");

@@ -20,7 +20,6 @@ struct tg_writer;
 /* User values of the body. */
 enum {
     TG_FETCH_BODY_ANCHOR = 1, /* what its request's body is read from */
-    TG_FETCH_BODY_RESPONSE,   /* Content-Type and Content-Encoding: a table */
     TG_FETCH_BODY_KEPT,       /* what else its request was made of: its load is in it */
     TG_FETCH_BODY_VALUES = TG_FETCH_BODY_KEPT,
 };
@@ -43,10 +42,12 @@ struct tg_fetch_input {
 };
 
 struct tg_fetch_body {
-    struct tg_fetch *fetch; /* NULL: not begun, or read to its end, or closed */
-    bool ended;             /* all of it was read */
-    uint64_t taken;         /* bytes that were read */
-    uint64_t length;        /* or TG_FETCH_LENGTH_UNKNOWN */
+    struct tg_fetch *fetch;       /* NULL: not begun, or read to its end, or closed */
+    struct tg_upstream_head head; /* of its response, once that is there */
+    bool decoded;                 /* its coding is undone */
+    bool ended;                   /* all of it was read */
+    uint64_t taken;               /* bytes that were read */
+    uint64_t length;              /* or TG_FETCH_LENGTH_UNKNOWN */
     struct tg_fetch_input input;
 
     struct tg_fetch_load *load; /* that it is counted in; NULL: none */

@@ -297,7 +297,8 @@ static void pass_on(lua_State *L, struct tg_fetch_options *o)
         o->request.method = lua_tostring(L, -1);
         lua_rawseti(L, o->scratch, (lua_Integer)lua_rawlen(L, o->scratch) + 1);
     }
-    o->streams = o->streams || !o->body;
+    if (!o->body)
+        o->streams = o->call;
     if (o->has_headers)
         return;
     lua_getfield(L, 2, "request");
@@ -334,7 +335,7 @@ static void read_body(lua_State *L, struct tg_fetch_options *o)
             luaL_error(L, "fetch: the body does not have the length that its Content-Length says");
     } else if (luaL_testudata(L, -1, TG_REQUEST_BODY_TYPE)) {
         o->call = tg_request_body_call(L, o->body);
-        o->streams = true;
+        o->streams = o->call;
     } else {
         wrong(L, "body", "a string or a stream");
     }
@@ -355,7 +356,7 @@ void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
     o->text = 0;
     o->body = 0;
     o->call = NULL;
-    o->streams = false;
+    o->streams = NULL;
     o->passes_on = false;
     o->has_headers = false;
     o->load = NULL;

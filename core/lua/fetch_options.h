@@ -18,7 +18,7 @@ struct tg_fetch_options {
     int scratch; /* index of a table that keeps what was converted */
     int body;    /* index of the option body; 0: none */
     struct tg_fetch_load *load;
-    bool streams; /* the body is that of the call's request */
+    struct tg_call *streams; /* whose request's body is the body; else NULL */
     bool passes_on;
     bool has_headers;
     struct tg_call *call; /* of a client's request that is part of it; else NULL */

@@ -228,8 +228,10 @@ void tg_forward_each(lua_State *L, int index, int scratch,
                      void (*add)(void *arg, struct tg_slice name, struct tg_slice value), void *arg)
 {
     const struct forward *f = luaL_checkudata(L, index, TG_FORWARD_TYPE);
-    if (!f->call->exchange)
+    if (!f->call->exchange) {
         luaL_error(L, "the exchange is over");
+        return; /* it does not come here */
+    }
     struct walk w = {
         .L = L,
         .index = lua_absindex(L, index),

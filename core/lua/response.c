@@ -6,6 +6,8 @@
 #include <lauxlib.h>
 
 #include "lua/call.h"
+#include "lua/fetch_body.h"
+#include "lua/fetch_response.h"
 
 /* --- Is it one? ------------------------------------------------------------------------------- */
 
@@ -198,6 +200,17 @@ static void take_headers(lua_State *L, struct tg_exchange *x, struct tg_response
     }
 }
 
+/* The head of another server's response that nobody has looked at: without a table in between. */
+static void take_untouched(lua_State *L, struct tg_exchange *x, const struct tg_fetch_body *body,
+                           struct tg_response_info *info)
+{
+    struct tg_fetch_field field;
+    size_t n = 0;
+    while (tg_fetch_response_field(body, &n, &field))
+        if (is_to_send(L, x, field.name, field.value, info))
+            add_field(L, x, field.name, field.value);
+}
+
 void tg_response_take(lua_State *L, struct tg_exchange *x, int index, struct tg_response_info *info)
 {
     index = lua_absindex(L, index);
@@ -205,6 +218,11 @@ void tg_response_take(lua_State *L, struct tg_exchange *x, int index, struct tg_
     *info = (struct tg_response_info){NULL, 0, TG_LENGTH_UNKNOWN};
     tg_buf_clear(&x->fields);
     x->head = (struct tg_response_head){.status = status_of(L, index)};
+    const struct tg_fetch_body *untouched = tg_fetch_response_untouched(L, index);
+    if (untouched) {
+        take_untouched(L, x, untouched, info);
+        return;
+    }
     int type = lua_getfield(L, index, "headers");
     if (type == LUA_TTABLE)
         take_headers(L, x, info);

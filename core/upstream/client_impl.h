@@ -16,7 +16,7 @@
 
 enum {
     TG_UPSTREAM_SPARE_MAX = 64,    /* easy handles that are kept */
-    TG_UPSTREAM_READ_SIZE = 65536, /* bytes that are read from a socket at once */
+    TG_UPSTREAM_READ_SIZE = 32768, /* bytes that are read from a socket at once */
     TG_FETCH_MESSAGE_MAX = CURL_ERROR_SIZE,
 };
 

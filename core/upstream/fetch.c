@@ -224,12 +224,11 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 static void choose_decoder(struct tg_fetch *fetch)
 {
     struct tg_fetch_field field;
-    size_t at = 0;
     unsigned codings = 0;
     bool known = false;
     if (!fetch->decode_max || !fetch->head.encoded)
         return;
-    while (tg_upstream_head_field(&fetch->head, &at, &field)) {
+    for (size_t i = 0; tg_upstream_head_field(&fetch->head, i, &field); i++) {
         if (!tg_slice_equal_nocase(field.name, TG_SLICE("content-encoding")))
             continue;
         codings++;
@@ -433,60 +432,99 @@ static size_t fields_size(const struct tg_fetch_request *request)
 {
     size_t size = 0;
     for (size_t i = 0; i < request->field_count; i++)
-        size += request->fields[i].name.len + request->fields[i].value.len + sizeof ": ";
+        size += request->fields[i].name.len + request->fields[i].value.len + sizeof ": \r\n";
     return size;
 }
 
-/* "name: value", or "name;" for an empty one, which is libcurl's way. */
-static char *write_field(char *at, const struct tg_fetch_field *field)
+/* "name: value", or "name;" for an empty one, which is libcurl's way; then the end. */
+static char *write_field(char *at, const struct tg_fetch_field *field, const char *end)
 {
     memcpy(at, field->name.p, field->name.len);
     at += field->name.len;
-    if (!field->value.len) {
+    if (!field->value.len && !*end) {
         *at++ = ';';
     } else {
         *at++ = ':';
         *at++ = ' ';
-        memcpy(at, field->value.p, field->value.len);
+        if (field->value.len)
+            memcpy(at, field->value.p, field->value.len);
         at += field->value.len;
     }
-    *at++ = '\0';
-    return at;
+    memcpy(at, end, strlen(end) + 1);
+    return at + strlen(end);
+}
+
+static bool is_field(const struct tg_fetch_field *field, struct tg_slice name)
+{
+    return tg_slice_equal_nocase(field->name, name);
+}
+
+static struct curl_slist *add_node(struct curl_slist *node, char *data)
+{
+    node->data = data;
+    node->next = node + 1;
+    return node + 1;
+}
+
+static bool are_apart(const struct tg_fetch_request *request)
+{
+    return request->redirects || strchr(request->url, '@');
+}
+
+/* libcurl looks through the list some ten times, and all that it wants to see in it is Host; so the
+ * others, which are checked, are lines of one text.  Not so where it has to leave some out: with
+ * redirects to other hosts, or a name and password in the URL. */
+static struct curl_slist *write_fields(struct curl_slist *node, char *at,
+                                       const struct tg_fetch_request *request)
+{
+    bool apart = are_apart(request);
+    char *lines = NULL;
+    for (size_t i = 0; i < request->field_count; i++) {
+        const struct tg_fetch_field *field = &request->fields[i];
+        if (!apart && !is_field(field, TG_SLICE("host")))
+            continue;
+        node = add_node(node, at);
+        at = write_field(at, field, "") + 1;
+    }
+    for (size_t i = 0; !apart && i < request->field_count; i++) {
+        if (is_field(&request->fields[i], TG_SLICE("host")))
+            continue;
+        lines = lines ? lines : at;
+        at = write_field(at, &request->fields[i], "\r\n");
+    }
+    if (!lines)
+        return node;
+    at[-2] = '\0'; /* libcurl ends the last line */
+    return add_node(node, lines);
+}
+
+static bool has_field(const struct tg_fetch_request *request, struct tg_slice name)
+{
+    for (size_t i = 0; i < request->field_count; i++)
+        if (is_field(&request->fields[i], name))
+            return true;
+    return false;
 }
 
 /* All of the list in one block of memory. */
 static enum tg_status take_fields(struct tg_fetch *fetch, const struct tg_fetch_request *request)
 {
     size_t text = fields_size(request);
-    size_t count = request->field_count;
-    if (count > TG_FETCH_REQUEST_FIELDS_MAX || text > TG_FETCH_REQUEST_BYTES_MAX)
+    size_t count = request->field_count + OURS_MAX;
+    if (request->field_count > TG_FETCH_REQUEST_FIELDS_MAX || text > TG_FETCH_REQUEST_BYTES_MAX)
         return TG_ELIMIT;
-    bool accepts = false;
-    bool codes = !request->decode_max;
-    fetch->fields = tg_malloc((count + OURS_MAX) * sizeof *fetch->fields + text);
+    fetch->fields = tg_malloc(count * sizeof *fetch->fields + text);
     if (!fetch->fields)
         return TG_ENOMEM;
-    struct curl_slist *node = fetch->fields;
-    char *at = (char *)(fetch->fields + count + OURS_MAX);
-    for (size_t i = 0; i < count; i++) {
-        accepts = accepts || tg_slice_equal_nocase(request->fields[i].name, TG_SLICE("accept"));
-        codes =
-            codes || tg_slice_equal_nocase(request->fields[i].name, TG_SLICE("accept-encoding"));
-        node->data = at;
-        node->next = node + 1;
-        node++;
-        at = write_field(at, &request->fields[i]);
-    }
-    const char *ours[OURS_MAX] = {no_expect, accepts ? NULL : no_accept, codes ? NULL : codings,
-                                  says_no_body(request) ? no_body : NULL};
-    for (size_t i = 0; i < OURS_MAX; i++) {
-        if (!ours[i])
-            continue;
-        node->data = (char *)(uintptr_t)ours[i]; /* a curl_slist knows no const */
-        node->next = node + 1;
-        node++;
-    }
-    node[-1].next = NULL;
+    bool codes = request->decode_max && !has_field(request, TG_SLICE("accept-encoding"));
+    bool accepts = are_apart(request) && has_field(request, TG_SLICE("accept"));
+    const char *ours[OURS_MAX] = {request->source ? no_expect : NULL, accepts ? NULL : no_accept,
+                                  codes ? codings : NULL, says_no_body(request) ? no_body : NULL};
+    struct curl_slist *node = write_fields(fetch->fields, (char *)(fetch->fields + count), request);
+    for (size_t i = 0; i < OURS_MAX; i++)
+        if (ours[i])
+            node = add_node(node, (char *)(uintptr_t)ours[i]); /* a curl_slist knows no const */
+    node[-1].next = NULL; /* there is one: Accept is there, or kept from being */
     return TG_OK;
 }
 
@@ -515,8 +553,8 @@ static enum tg_status prepare(struct tg_fetch *fetch, const struct tg_fetch_requ
 {
     struct tg_upstream *upstream = fetch->upstream;
     const struct tg_limits *limits = upstream->o.limits;
-    tg_upstream_head_init(&fetch->head,
-                          limits->upstream_head_bytes ? limits->upstream_head_bytes : SIZE_MAX / 4);
+    tg_upstream_head_init(&fetch->head, limits->upstream_head_bytes ? limits->upstream_head_bytes
+                                                                    : UINT32_MAX / 2);
     tg_buf_init(&fetch->held, limits->upstream_buffer ? limits->upstream_buffer : SIZE_MAX / 4);
     fetch->source = request->source;
     fetch->source_arg = request->source_arg;
@@ -627,19 +665,17 @@ int tg_fetch_status(const struct tg_fetch *fetch)
     return fetch->head.whole ? fetch->head.status : 0;
 }
 
-uint64_t tg_fetch_length(const struct tg_fetch *fetch)
-{
-    return fetch->head.length;
-}
-
 bool tg_fetch_decoded(const struct tg_fetch *fetch)
 {
     return fetch->decode != NULL;
 }
 
-bool tg_fetch_field(const struct tg_fetch *fetch, size_t *at, struct tg_fetch_field *field)
+void tg_fetch_take_head(struct tg_fetch *fetch, struct tg_upstream_head *to)
 {
-    return tg_upstream_head_field(&fetch->head, at, field);
+    *to = fetch->head;
+    tg_buf_init(&fetch->head.text, 0);
+    fetch->head.fields = NULL;
+    fetch->head.field_count = 0;
 }
 
 enum tg_fetch_failure tg_fetch_failure(const struct tg_fetch *fetch)

@@ -14,10 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "upstream/head.h"
 #include "util/slice.h"
 #include "util/status.h"
-
-#define TG_FETCH_LENGTH_UNKNOWN UINT64_MAX
 
 struct tg_fetch;
 struct tg_upstream;
@@ -25,8 +24,6 @@ struct tg_upstream;
 enum {
     TG_FETCH_REQUEST_FIELDS_MAX = 500,
     TG_FETCH_REQUEST_BYTES_MAX = 262144, /* of a request's fields */
-    TG_FETCH_FIELDS_MAX = 200,           /* of a response */
-    TG_FETCH_INTERIM_MAX = 16,           /* 1xx responses before the one that counts */
 };
 
 /* Why there is no response, or not all of it. */
@@ -46,11 +43,6 @@ enum tg_fetch_failure {
 };
 const char *tg_fetch_failure_name(enum tg_fetch_failure failure); /* "connect"; static */
 int tg_fetch_failure_status(enum tg_fetch_failure failure);       /* of a gateway's answer: 502 */
-
-struct tg_fetch_field {
-    struct tg_slice name;
-    struct tg_slice value;
-};
 
 enum { TG_FETCH_LATER = -1, TG_FETCH_BROKEN = -2 };
 
@@ -99,14 +91,11 @@ void tg_fetch_source_ready(struct tg_fetch *fetch);
 /* 0 until the head is there. */
 int tg_fetch_status(const struct tg_fetch *fetch);
 
-/* What Content-Length says, or TG_FETCH_LENGTH_UNKNOWN; of what is sent, so not of a decoded body. */
-uint64_t tg_fetch_length(const struct tg_fetch *fetch);
-
 /* The body's codings were undone: Content-Encoding and Content-Length are of what was sent. */
 bool tg_fetch_decoded(const struct tg_fetch *fetch);
 
-/* The fields one after the other: *at is 0 at first; false past the last.  Borrowed. */
-bool tg_fetch_field(const struct tg_fetch *fetch, size_t *at, struct tg_fetch_field *field);
+/* Moves the head out, once it is there: it is the caller's, who ends it with tg_upstream_head_fini(). */
+void tg_fetch_take_head(struct tg_fetch *fetch, struct tg_upstream_head *to);
 
 enum tg_fetch_state {
     TG_FETCH_DATA,

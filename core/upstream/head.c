@@ -3,18 +3,24 @@
 
 #include "http/chars.h"
 #include "http/head.h"
+#include "upstream/hop.h"
+#include "util/mem.h"
 
 enum { LENGTH_DIGITS_MAX = 18 };
 
 void tg_upstream_head_init(struct tg_upstream_head *head, size_t max)
 {
     *head = (struct tg_upstream_head){.max = max, .length = TG_FETCH_LENGTH_UNKNOWN};
-    tg_buf_init(&head->fields, max * 2 + 4); /* each line may grow by what we put between */
+    tg_buf_init(&head->text, max); /* a line has more around its name and value than we add */
 }
 
 void tg_upstream_head_fini(struct tg_upstream_head *head)
 {
-    tg_buf_fini(&head->fields);
+    tg_buf_fini(&head->text);
+    tg_free(head->fields);
+    head->fields = NULL;
+    head->field_count = 0;
+    head->field_size = 0;
 }
 
 static enum tg_upstream_line refuse(const char **why, const char *text)
@@ -101,22 +107,40 @@ static enum tg_upstream_line read_field(struct tg_upstream_head *head, struct tg
         head->located = true;
     if (is(name, "content-encoding"))
         head->encoded = true;
+    if (is(name, "connection"))
+        head->options = true;
     return TG_LINE_TAKEN;
+}
+
+static bool grow(struct tg_upstream_head *head)
+{
+    if (head->field_count < head->field_size)
+        return true;
+    size_t size = head->field_size ? head->field_size * 2 : 16;
+    struct tg_upstream_field *fields = tg_realloc(head->fields, size * sizeof *fields);
+    if (!fields)
+        return false;
+    head->fields = fields;
+    head->field_size = size;
+    return true;
 }
 
 static enum tg_upstream_line keep(struct tg_upstream_head *head, struct tg_slice name,
                                   struct tg_slice value)
 {
-    enum tg_status status = tg_buf_add(&head->fields, name.p, name.len);
+    size_t at = head->text.len;
+    enum tg_status status = grow(head) ? TG_OK : TG_ENOMEM;
     if (status == TG_OK)
-        status = tg_buf_add(&head->fields, ": ", 2);
+        status = tg_buf_add(&head->text, name.p, name.len);
     if (status == TG_OK)
-        status = tg_buf_add(&head->fields, value.p, value.len);
+        status = tg_buf_add(&head->text, value.p, value.len);
     if (status == TG_OK)
-        status = tg_buf_add(&head->fields, "\r\n", 2);
-    if (status == TG_OK)
-        return TG_LINE_TAKEN;
-    return status == TG_ELIMIT ? TG_LINE_LIMIT : TG_LINE_MEMORY;
+        status = tg_buf_add(&head->text, "", 1);
+    if (status != TG_OK)
+        return status == TG_ELIMIT ? TG_LINE_LIMIT : TG_LINE_MEMORY;
+    head->fields[head->field_count++] = (struct tg_upstream_field){
+        (uint32_t)at, (uint32_t)name.len, (uint32_t)(at + name.len), (uint32_t)value.len};
+    return TG_LINE_TAKEN;
 }
 
 static bool is_blank(char c)
@@ -140,7 +164,7 @@ static enum tg_upstream_line take_field(struct tg_upstream_head *head, struct tg
         value.len--;
     if (!tg_is_field_value(value.p, value.len))
         return refuse(why, "a field with a control character in it");
-    if (++head->field_count > TG_FETCH_FIELDS_MAX)
+    if (head->field_count == TG_FETCH_FIELDS_MAX)
         return TG_LINE_LIMIT;
     enum tg_upstream_line result = read_field(head, name, value, why);
     return result == TG_LINE_TAKEN ? keep(head, name, value) : result;
@@ -151,7 +175,7 @@ static enum tg_upstream_line take_field(struct tg_upstream_head *head, struct tg
 /* Another head follows: this one was a 1xx, or a redirect that is followed. */
 static void begin_anew(struct tg_upstream_head *head)
 {
-    tg_buf_clear(&head->fields);
+    tg_buf_clear(&head->text);
     head->status = 0;
     head->field_count = 0;
     head->length = TG_FETCH_LENGTH_UNKNOWN;
@@ -159,6 +183,7 @@ static void begin_anew(struct tg_upstream_head *head)
     head->coded = false;
     head->located = false;
     head->encoded = false;
+    head->options = false;
 }
 
 static enum tg_upstream_line take_end(struct tg_upstream_head *head, bool follow, const char **why)
@@ -201,16 +226,27 @@ enum tg_upstream_line tg_upstream_head_line(struct tg_upstream_head *head, struc
     return text.len ? take_field(head, text, why) : take_end(head, follow, why);
 }
 
-bool tg_upstream_head_field(const struct tg_upstream_head *head, size_t *at,
+bool tg_upstream_head_field(const struct tg_upstream_head *head, size_t n,
                             struct tg_fetch_field *field)
 {
-    if (*at >= head->fields.len)
+    if (n >= head->field_count)
         return false;
-    const char *name = head->fields.p + *at;
-    const char *colon = strchr(name, ':'); /* they are of checked characters: no NUL is in them */
-    const char *end = strchr(colon, '\r');
-    field->name = (struct tg_slice){name, (size_t)(colon - name)};
-    field->value = (struct tg_slice){colon + 2, (size_t)(end - colon - 2)};
-    *at += (size_t)(end - name) + 2;
+    const struct tg_upstream_field *at = &head->fields[n];
+    field->name = (struct tg_slice){head->text.p + at->name, at->name_len};
+    field->value = (struct tg_slice){head->text.p + at->value, at->value_len};
     return true;
+}
+
+bool tg_upstream_head_is_hop(const struct tg_upstream_head *head, size_t n)
+{
+    struct tg_fetch_field field;
+    struct tg_fetch_field other;
+    if (!tg_upstream_head_field(head, n, &field))
+        return false;
+    if (tg_hop_by_hop(field.name) || is(field.name, "content-length"))
+        return true;
+    for (size_t i = 0; head->options && tg_upstream_head_field(head, i, &other); i++)
+        if (is(other.name, "connection") && tg_hop_names(other.value, field.name))
+            return true;
+    return false;
 }

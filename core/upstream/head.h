@@ -10,15 +10,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "upstream/fetch.h"
 #include "util/buf.h"
 #include "util/slice.h"
 
+#define TG_FETCH_LENGTH_UNKNOWN UINT64_MAX
+
+enum {
+    TG_FETCH_FIELDS_MAX = 200, /* of a response */
+    TG_FETCH_INTERIM_MAX = 16, /* 1xx responses before the one that counts */
+};
+
+struct tg_fetch_field {
+    struct tg_slice name;
+    struct tg_slice value;
+};
+
+/* A field as offsets into the text. */
+struct tg_upstream_field {
+    uint32_t name;
+    uint32_t name_len;
+    uint32_t value;
+    uint32_t value_len;
+};
+
 struct tg_upstream_head {
-    struct tg_buf fields; /* "name: value\r\n" each */
-    size_t max;           /* bytes of all lines, of 1xx responses too */
+    struct tg_buf text; /* names and values */
+    size_t max;         /* bytes of all lines, of 1xx responses too */
     size_t bytes;
-    unsigned field_count;
+    struct tg_upstream_field *fields; /* field_count of them */
+    size_t field_count;
+    size_t field_size;
     unsigned interim; /* 1xx responses so far */
     int status;       /* 0: no status line yet */
     uint64_t length;  /* or TG_FETCH_LENGTH_UNKNOWN */
@@ -27,6 +48,7 @@ struct tg_upstream_head {
     bool coded; /* Transfer-Encoding */
     bool located;
     bool encoded; /* a Content-Encoding */
+    bool options; /* a Connection field, which may name others */
     bool whole;   /* the final head has ended */
 };
 
@@ -45,7 +67,11 @@ enum tg_upstream_line {
 enum tg_upstream_line tg_upstream_head_line(struct tg_upstream_head *head, struct tg_slice line,
                                             bool follow, const char **why);
 
-bool tg_upstream_head_field(const struct tg_upstream_head *head, size_t *at,
+/* The nth field; false past the last.  The value is followed by a NUL. */
+bool tg_upstream_head_field(const struct tg_upstream_head *head, size_t n,
                             struct tg_fetch_field *field);
+
+/* Whether the nth field is the connection's own business, or the framing's. */
+bool tg_upstream_head_is_hop(const struct tg_upstream_head *head, size_t n);
 
 #endif

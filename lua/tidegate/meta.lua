@@ -205,8 +205,11 @@ function tg.shared(name, options) end
 
 ---@class tidegate.FetchOptions
 ---@field method? string GET, or POST where there is a body
----@field headers? table<string, string|number|(string|number)[]> none of the connection's
+---@field headers? tidegate.Forward|table<string, string|number|(string|number)[]>
+--- none of the connection's or the framing's
 ---@field body? string|tidegate.RequestBody
+---@field request? tidegate.Request passed on: its method, its body, and its headers as tg.forward
+--- has them, each unless there is an option for it
 ---@field timeout? number seconds from the end of the request to the response's head: 30; 0 for none
 ---@field connect_timeout? number seconds for the name, the connection and the handshake: 10
 ---@field idle_timeout? number seconds without a byte of a body that is waited for: 60
@@ -216,6 +219,7 @@ function tg.shared(name, options) end
 ---@field version? "1.0"|"1.1"|"2" 1.1; 2 needs TLS, and is held back only once 32 MiB wait
 ---@field redirects? integer how many to follow: 0
 ---@field decode? boolean|integer undo gzip and deflate, up to so many bytes (true: 1 GiB)
+---@field load? tidegate.UpstreamLoad counts it, from its start to the end of its body
 
 --- What went wrong with a fetch; it may be raised, and is answered by its status then.
 ---@class tidegate.FetchFailure
@@ -244,6 +248,35 @@ function tg.shared(name, options) end
 ---@return string? message
 ---@return tidegate.FetchFailure? failure
 function tg.fetch(url, options) end
+
+---@class tidegate.ForwardPolicy
+---@field host? string "upstream" (no Host: the URL says it), "preserve" (the client's), or a name
+---@field forwarded? "x"|"forwarded"|"none" X-Forwarded-For, -Proto and -Host; or RFC 7239's field
+---@field trust? boolean what the client says of proxies before us is passed on; else it is dropped
+---@field via? string|false our name in Via: "tidegate"
+
+---@field forwarded? "x"|"forwarded"|"none" X-Forwarded-For, -Proto, -Host; or RFC 7239's field
+--- and those that Connection names, repeated ones still repeated; and what scripts have done to
+--- request.headers.
+---@param request tidegate.Request
+---@param policy? tidegate.ForwardPolicy
+---@return tidegate.Forward
+function tg.forward(request, policy) end
+
+---@class tidegate.Forward
+local Forward = {}
+--- A copy to be edited, looked up in any case.
+---@return table<string, string|string[]>
+function Forward:table() end
+
+--- A new counter of requests that are under way, for tg.fetch's option `load`.
+---@return tidegate.UpstreamLoad
+function tg.fetch_load() end
+
+---@class tidegate.UpstreamLoad
+local UpstreamLoad = {}
+---@return integer
+function UpstreamLoad:count() end
 
 --- The body of a response of another server, read at the pace of its reader. Where it breaks off,
 --- reading raises with a status: a part is never taken for the whole.

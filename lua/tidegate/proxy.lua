@@ -13,9 +13,10 @@ local Target = require("tidegate.upstream.target")
 ---@field forwarded? "x"|"forwarded"|"none"  X-Forwarded-For, -Proto, -Host; or RFC 7239's
 ---@field trust? boolean             what the client says of proxies before us is passed on
 ---@field via? string|false          our name in Via ("tidegate")
----@field request_headers? table|fun(headers: table, request: tidegate.Request, ctx: tidegate.Context)
+---@field request_headers? table|fun(headers: table, request: tidegate.Request,
+--- ctx: tidegate.Context)  edits: names to values, or false to take one away
 ---@field response_headers? table|fun(headers: table, response: tidegate.UpstreamResponse,
----request: tidegate.Request, ctx: tidegate.Context)
+--- request: tidegate.Request, ctx: tidegate.Context)
 ---@field rewrite_location? boolean  redirects of the server's to itself come back to us (true)
 ---@field timeout? number            as in tg.fetch, like those below
 ---@field connect_timeout? number
@@ -112,6 +113,10 @@ local function headers_of(given, policy, request, ctx)
   return edited
 end
 
+local function may_redirect(status)
+  return status == 201 or status >= 300 and status < 400 and status ~= 304
+end
+
 --- A redirect to where the server takes itself to be leads back to where the client found it.
 local function rewrite_location(given, target, headers)
   local location = headers.Location
@@ -120,18 +125,6 @@ local function rewrite_location(given, target, headers)
       and location:sub(#own + 1, #own + 1):find("^[/?#]?$") then
     local rest = location:sub(#own + 1)
     headers.Location = (given.strip or "") .. (rest:sub(1, 1) == "/" and rest or "/" .. rest)
-  end
-end
-
-local function add_via(headers, name)
-  local via = headers.Via
-  local ours = "1.1 " .. name
-  if via == nil then
-    rawset(headers, "Via", ours)
-  elseif type(via) == "table" then
-    via[#via + 1] = ours
-  else
-    headers.Via = { via, ours }
   end
 end
 
@@ -157,14 +150,18 @@ local function check(given)
   end
 end
 
---- What goes with every request of a proxy.
+--- What goes with every request of a proxy: names and values in turn.
 local function fetch_options(given, target)
   local base = {}
   for _, name in ipairs(OF_FETCH) do
-    base[name] = given[name]
-  end
-  for name, value in pairs(target and target.fetch or {}) do
-    base[name] = value
+    local value = given[name]
+    if value == nil and target then
+      value = target.fetch[name]
+    end
+    if value ~= nil then
+      base[#base + 1] = name
+      base[#base + 1] = value
+    end
   end
   return base
 end
@@ -190,29 +187,25 @@ local function proxy(target, given)
   local policy = {
     host = given.host, forwarded = given.forwarded, trust = given.trust, via = given.via,
   }
-  local via = given.via == nil and "tidegate" or given.via
   local rewrites = given.rewrite_location ~= false
   return function(request, ctx)
     local asked = {
       request = request,
       headers = headers_of(given, policy, request, ctx),
     }
-    for name, value in pairs(base) do
-      asked[name] = value
+    for i = 1, #base, 2 do
+      asked[base[i]] = base[i + 1]
     end
     local response, _, failure, from = fetch(servers, target_of(given, request, ctx), asked)
     if not response then
       raise_failure(from, failure)
     end
-    local headers = response.headers
-    if via then
-      add_via(headers, via)
-    end
-    if rewrites and response.status >= 201 and response.status < 400 and headers.Location then
-      rewrite_location(given, from, headers)
+    -- Looking at the headers makes a table of them: only where there is something to do.
+    if rewrites and may_redirect(response.status) then
+      rewrite_location(given, from, response.headers)
     end
     if given.response_headers then
-      apply(given.response_headers, headers, response, request, ctx)
+      apply(given.response_headers, response.headers, response, request, ctx)
     end
     return response
   end

@@ -1,4 +1,4 @@
---- Ways to choose among servers: each is a function of (the ones there are to choose from, the time,
+--- Ways to choose among servers: each is a function of (those there are to choose from, the time,
 --- the pool, a key), which is given at least one.
 
 local balance = {}

@@ -44,8 +44,8 @@ local TESTS = {
   end,
 }
 
---- Raises, in words of `what`'s caller, for what is not in `known` (name to the key of a test) or is
---- not of its type.
+--- Raises, in words of `what`'s caller, for what is not in `known` (name to the key of a test), or
+--- is not of its type.
 ---@param what string the function whose options they are
 ---@param given any
 ---@param known table<string, string>
