@@ -113,23 +113,23 @@ static long pull_later(struct tg_fetch_body *body, enum tg_body_state state)
         return TG_FETCH_BROKEN;
     }
     input->waiting = true;
-    tg_conn_body_wait(input->conn, on_request_body, body);
+    tg_conn_body_wait(input->call->exchange->conn, on_request_body, body);
     return TG_FETCH_LATER;
 }
 
 /* What has come of the client's body; without Lua, and without a copy of its own. */
 static long pull_request(struct tg_fetch_body *body, char *buffer, size_t size)
 {
-    const struct tg_fetch_input *input = &body->input;
+    struct tg_conn *conn = body->input.call->exchange->conn;
     size_t n = 0;
     while (n < size) {
         struct tg_slice data;
-        enum tg_body_state state = tg_conn_body_peek(input->conn, &data);
+        enum tg_body_state state = tg_conn_body_peek(conn, &data);
         if (state != TG_BODY_DATA)
             return n ? (long)n : pull_later(body, state);
         size_t k = data.len < size - n ? data.len : size - n;
         memcpy(buffer + n, data.p, k);
-        tg_conn_body_consume(input->conn, k);
+        tg_conn_body_consume(conn, k);
         n += k;
     }
     return (long)n;
@@ -138,7 +138,7 @@ static long pull_request(struct tg_fetch_body *body, char *buffer, size_t size)
 static long pull(void *arg, char *buffer, size_t size)
 {
     struct tg_fetch_body *body = arg;
-    return body->input.conn ? pull_request(body, buffer, size)
+    return body->input.call ? pull_request(body, buffer, size)
                             : pull_bytes(&body->input, buffer, size);
 }
 
@@ -174,7 +174,10 @@ static void take_input(lua_State *L, struct tg_fetch_options *o, struct tg_fetch
         return;
     }
     request->length = tg_conn_body_left(conn);
-    input->conn = conn;
+    if (o->streams->streamed || o->streams->reader)
+        luaL_error(L, "fetch: another task reads the request's body");
+    o->streams->streamed = true;
+    input->call = o->streams;
     request->source = &request_source;
 }
 

@@ -33,6 +33,7 @@ struct tg_call {
     int ref;               /* of the request, in the registry */
     const struct tg_lua_interceptor *running;
     enum tg_stage stage;
+    bool streamed;                       /* the request's body goes to another server */
     struct tg_task *reader;              /* that waits for more of the request's body; or NULL */
     struct tg_lua_interceptor *enqueued; /* made for this exchange; a list */
     struct tg_out out;                   /* the response's body */

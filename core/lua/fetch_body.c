@@ -56,11 +56,20 @@ static void wake(void *arg)
         tg_task_wake(task);
 }
 
+static void stop_input(struct tg_fetch_input *input)
+{
+    if (!input->call)
+        return;
+    if (input->waiting)
+        tg_conn_body_wait(input->call->exchange->conn, NULL, NULL);
+    input->waiting = false;
+    input->call->streamed = false;
+    input->call = NULL;
+}
+
 void tg_fetch_body_close(struct tg_fetch_body *body)
 {
-    if (body->input.waiting)
-        tg_conn_body_wait(body->input.conn, NULL, NULL);
-    body->input.waiting = false;
+    stop_input(&body->input);
     if (body->writer && body->writer->drain_fn)
         tg_writer_on_drain(body->writer, NULL, NULL);
     body->writer = NULL;

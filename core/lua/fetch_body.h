@@ -36,7 +36,7 @@ struct tg_fetch_input {
     const char *bytes;
     size_t len;
     size_t at;
-    struct tg_conn *conn; /* NULL: bytes */
+    struct tg_call *call; /* whose request's body it is; NULL: bytes */
     bool waiting;         /* for conn */
     int status;           /* what is wrong with the client's body: 400, 413 */
 };

@@ -54,6 +54,8 @@ static int read_on(lua_State *L)
     struct tg_call *call = check(L);
     struct tg_conn *conn = call->exchange->conn;
     struct tg_slice data;
+    if (call->streamed)
+        return luaL_error(L, "the request's body is being sent to another server");
     switch (tg_conn_body_peek(conn, &data)) {
     case TG_BODY_DATA:
         lua_pushlstring(L, data.p, data.len);

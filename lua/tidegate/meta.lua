@@ -251,11 +251,11 @@ function tg.fetch(url, options) end
 
 ---@class tidegate.ForwardPolicy
 ---@field host? string "upstream" (no Host: the URL says it), "preserve" (the client's), or a name
----@field forwarded? "x"|"forwarded"|"none" X-Forwarded-For, -Proto and -Host; or RFC 7239's field
+---@field forwarded? "x"|"forwarded"|"none" X-Forwarded-For, -Proto, -Host; or RFC 7239's field
 ---@field trust? boolean what the client says of proxies before us is passed on; else it is dropped
 ---@field via? string|false our name in Via: "tidegate"
 
----@field forwarded? "x"|"forwarded"|"none" X-Forwarded-For, -Proto, -Host; or RFC 7239's field
+--- The headers of a request as a proxy passes them on, for tg.fetch: without the connection's own
 --- and those that Connection names, repeated ones still repeated; and what scripts have done to
 --- request.headers.
 ---@param request tidegate.Request

@@ -108,6 +108,46 @@ return {
       return { body = tostring(why) }
     end },
     { "/ok", get = function() return { body = "ok" } end },
+    { "/two", get = function(request)
+      local both = tg.all { function() return tg.fetch(url(request) .. "1") end, function() return tg.fetch(url(request) .. "2") end }
+      return { body = both[1].body:all() .. both[2].body:all() }
+    end },
+    { "/cancel", get = function(request)
+      local task = tg.spawn(function() tg.fetch(url(request)) end)
+      tg.sleep(0.05)
+      task:cancel()
+      tg.sleep(2)
+    end },
+    { "/cancel-reader", get = function(request)
+      local response = assert(tg.fetch(url(request)))
+      local task = tg.spawn(function() while response.body:read() do end end)
+      tg.sleep(0.05)
+      task:cancel()
+      local _, why = pcall(response.body.read, response.body)
+      return { body = why }
+    end },
+    { "/two-readers", get = function(request)
+      local response = assert(tg.fetch(url(request)))
+      local task = tg.spawn(function() return response.body:all() end)
+      tg.sleep(0.02)
+      local _, why = pcall(response.body.read, response.body)
+      return { body = why .. " " .. task:join() }
+    end },
+    { "/detach", get = function(request)
+      local there = url(request)
+      tg.detach(function()
+        local response, why = tg.fetch(there)
+        tg.log.info("detached: " .. (response and response.body:all() or why))
+      end)
+      return { body = "detached" }
+    end },
+    { "/both-ways", post = function(request)
+      local task = tg.spawn(function() return tg.fetch(url(request), { request = request }) end)
+      tg.sleep(0.02)
+      local _, why = pcall(request.body.read, request.body)
+      local _, again = pcall(tg.fetch, url(request), { request = request })
+      return { body = why .. "; " .. again, headers = { ["X-Status"] = task:join().status } }
+    end },
   },
 }
 ]]
@@ -444,6 +484,67 @@ describe("tg.fetch", function()
     local c <close> = up:answer("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n")
     assert.matches('"status":502', client:read_response().body)
     assert.is_not_nil(c)
+  end)
+
+  -- --- Several at once -----------------------------------------------------------------------------
+
+  it("waits for two at the same time (B77)", function()
+    local client <close> = ask("/two")
+    local c <close> = up:accept()
+    local d <close> = up:accept()
+    local first, second = c:read_request().line, d:read_request().line
+    assert.same({ ["GET /1 HTTP/1.1"] = true, ["GET /2 HTTP/1.1"] = true }, { [first] = true, [second] = true })
+    d:send(OK .. "Content-Length: 1\r\n\r\n" .. second:match("%d"))
+    c:send(OK .. "Content-Length: 1\r\n\r\n" .. first:match("%d"))
+    assert.equal("12", client:read_response().body)
+  end)
+
+  it("ends with the task that waits for it (B15)", function()
+    local client <close> = ask("/cancel")
+    local c <close> = up:accept()
+    local start = harness.now()
+    assert.is_true(c:is_closed())
+    assert.is_true(harness.now() - start < 1500)
+    assert.is_true(client:is_silent(0))
+  end)
+
+  it("ends with the task that reads it (B15)", function()
+    local client <close> = ask("/cancel-reader")
+    local c <close> = up:answer(OK .. "Content-Length: 9\r\n\r\nabc")
+    assert.is_true(c:is_closed())
+    assert.equal("the body of this response was closed", client:read_response().body)
+  end)
+
+  it("has one reader at a time", function()
+    local client <close> = ask("/two-readers")
+    local c <close> = up:answer(OK .. "Content-Length: 6\r\n\r\nabc")
+    assert.is_true(client:is_silent(0.1))
+    c:send("def")
+    assert.equal("another task reads the body of this response abcdef", client:read_response().body)
+  end)
+
+  it("has a request's body to itself while it sends it", function()
+    local client <close> = assert(raw.connect(s.port))
+    client:send(("POST /both-ways?port=%d HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab"):format(up.port))
+    local c <close> = up:accept()
+    c:read_until("\r\n\r\nab")
+    client:send("cd")
+    c:read_until("cd")
+    c:send(OK .. "Content-Length: 0\r\n\r\n")
+    local response = client:read_response()
+    assert.same({ "200" }, response.headers["x-status"])
+    assert.equal("the request's body is being sent to another server; fetch: another task reads the request's body",
+      response.body)
+  end)
+
+  it("outlives the exchange in a task that does (B72)", function()
+    local client <close> = ask("/detach")
+    local c <close> = up:accept()
+    assert.equal("detached", client:read_response().body)
+    client:close()
+    c:read_request()
+    c:send(OK .. "Content-Length: 5\r\n\r\nhello")
+    s:wait_log("detached: hello", 5)
   end)
 
   -- --- Mistakes ------------------------------------------------------------------------------------

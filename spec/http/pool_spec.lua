@@ -17,6 +17,10 @@ local pools = {
   dead = tg.pool { targets = { C, "http://127.0.0.1:2" }, max_fails = 1, fail_timeout = 60 },
   half = tg.pool { targets = { C, A }, max_fails = 0 },
   single = tg.pool { targets = { A }, max_fails = 2, fail_timeout = 0.3, retries = 0 },
+  checked = tg.pool { targets = { A, B }, max_fails = 0, health = {
+    path = "/health?full", interval = 0.05, timeout = 0.3, unhealthy = 2, healthy = 2,
+    headers = { ["X-Check"] = "1" } } },
+  picky = tg.pool { targets = { A }, max_fails = 0, health = { interval = 0.05, unhealthy = 1, status = { 204 } } },
   busy = tg.pool { targets = { A, B }, fail_status = { 503 }, max_fails = 0 },
 }
 local function handler(request, ctx)
@@ -235,6 +239,60 @@ describe("tg.pool", function()
     assert.matches("^unavailable: no server", raw.get(s.port, "/fetch/dead").body)
   end)
 
+  -- Answers health checks with these bytes until found() is true; other requests with OK.
+  local function serve(up, bytes, found)
+    local deadline = harness.now() + 10000
+    while not found() do
+      assert(harness.now() < deadline, "still not so")
+      if harness.poll({ up.socket }, 0.02)[1] then
+        local c <close> = up:accept()
+        local came, request = pcall(c.read_request, c) -- a check that was given up may still be queued
+        if came then c:send(request.headers["x-check"] and bytes or OK) end
+      end
+    end
+  end
+
+  local DOWN = "HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+  it("asks each server how it is, leaves out who is unwell, and takes it back (B76)", function()
+    local client <close> = ask("/checked/x")
+    local first = { a:accept(), b:accept() }
+    local lines = {}
+    for i, c in ipairs(first) do
+      lines[i] = c:read_request().line
+      c:close()
+    end
+    table.sort(lines)
+    assert.matches("^GET /checked/x ", lines[1])
+    assert.matches("^GET /health%?full ", lines[2])
+    client:close()
+    serve(b, DOWN, function() return state("checked", 2) == "down" end)
+    s:wait_log("unhealthy: status 500", 5)
+    assert.equal("up", (state("checked", 1)))
+    serve(b, OK, function() return state("checked", 2) == "up" end)
+    s:wait_log("healthy again", 5)
+  end)
+
+  it("asks nobody who is unwell, and judges by the statuses it was told (B76)", function()
+    local client <close> = ask("/picky/x")
+    for _ = 1, 2 do -- the request, and the first check
+      local c <close> = a:answer(OK)
+      assert.is_not_nil(c)
+    end
+    assert.equal("ok", client:read_response().body)
+    server.eventually(function() return state("picky") == "down" end)
+    assert.equal(503, raw.get(s.port, "/picky/x").status)
+  end)
+
+  it("ends its checks with the server (B61)", function()
+    local client <close> = ask("/picky/x")
+    local c <close> = a:accept()
+    local d <close> = a:accept()
+    client:close()
+    assert.equal(0, s:stop())
+    assert.is_not_nil(c and d)
+  end)
+
   it("says what is wrong with its options", function()
     for text, why in pairs({
       ['42'] = "expected a table",
@@ -244,6 +302,7 @@ describe("tg.pool", function()
       ['{ targets = { "http://a" }, balance = "random" }'] = "there are round_robin",
       ['{ targets = { "http://a" }, max_fail = 1 }'] = 'unknown option "max_fail"',
       ['{ targets = { "http://a" }, retries = 0.5 }'] = "retries: expected an integer",
+      ['{ targets = { "http://a" }, health = { intervall = 1 } }'] = 'health: unknown option "intervall"',
     }) do
       local encoded = text:gsub("[^%w]", function(c) return ("%%%02X"):format(c:byte()) end)
       assert.matches(why, raw.get(s.port, "/mistake?o=" .. encoded).body, 1, true, text)
