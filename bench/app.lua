@@ -61,6 +61,28 @@ local function send(path, options)
   end
 end
 
+-- A hundred thousand rows, made once.
+local rows
+
+local function table_of_rows()
+  if not rows then
+    rows = {}
+    for i = 1, 100000 do
+      rows[i] = { id = i, name = "row number " .. i, price = i / 4, active = i % 2 == 0, tags = { "a", "b" } }
+    end
+  end
+  return rows
+end
+
+local function rows_printed()
+  return { headers = { ["Content-Type"] = "application/json" }, body = table_of_rows() }
+end
+
+local function rows_encoded()
+  local text = require("cjson").encode(table_of_rows())
+  return { headers = { ["Content-Type"] = "application/json" }, body = text }
+end
+
 local function pass() end
 
 local function chain(count)
@@ -73,7 +95,7 @@ local function chain(count)
 end
 
 return {
-  limits = { connections = 20000 },
+  limits = { connections = 20000, script = 0 },
   routes = {
     { "/small", get = small },
     { "/small3", get = chain(3) },
@@ -83,6 +105,8 @@ return {
     { "/file", get = send(file) },
     { "/file-read", get = send(file, { sendfile = false }) },
     { "/file4", get = send(file .. "4") },
+    { "/rows", get = rows_printed },
+    { "/rows-cjson", get = rows_encoded },
     { "/idle", get = idle },
     { "/idle-function", get = idle_function },
   },

@@ -124,8 +124,7 @@ static void on_refused(void *arg, struct tg_conn *conn, int status)
 void tg_worker_on_suspended(void *arg)
 {
     struct tg_worker *w = arg;
-    if (w->gather.owner) /* a failure shows at the producer's next write */
-        (void)!tg_writer_flush(w->gather.owner);
+    tg_gather_flush(&w->gather);
 }
 
 /* --- Stopping --------------------------------------------------------------------------------- */

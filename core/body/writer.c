@@ -15,8 +15,31 @@ enum tg_status tg_gather_init(struct tg_gather *gather, size_t size)
     return gather->bytes ? TG_OK : TG_ENOMEM;
 }
 
+static void unlist(struct tg_gather *gather)
+{
+    struct tg_gather **link = gather->listed ? &gather->root->filters : NULL;
+    while (link && *link != gather)
+        link = &(*link)->below;
+    if (link)
+        *link = gather->below;
+    gather->listed = false;
+}
+
+void tg_gather_flush(struct tg_gather *gather)
+{
+    struct tg_gather *filter;
+    while ((filter = gather->filters) != NULL) {
+        unlist(filter);
+        if (filter->owner)
+            (void)!tg_writer_flush(filter->owner);
+    }
+    if (gather->owner)
+        (void)!tg_writer_flush(gather->owner);
+}
+
 void tg_gather_fini(struct tg_gather *gather)
 {
+    unlist(gather);
     tg_free(gather->bytes);
     *gather = (struct tg_gather){0};
 }
@@ -69,6 +92,11 @@ static enum tg_status claim(struct tg_writer *w)
         return TG_OK;
     if (gather->owner && push_aside(gather) != TG_OK)
         return fail(w, TG_ENOMEM); /* and not the owner: its bytes are safe */
+    if (gather->root && !gather->listed) {
+        gather->below = gather->root->filters;
+        gather->root->filters = gather;
+        gather->listed = true;
+    }
     gather->owner = w;
     gather->len = w->aside_len;
     if (w->aside)

@@ -25,6 +25,13 @@ struct tg_gather {
     size_t size;
     size_t len;
     struct tg_writer *owner; /* whose bytes they are, neither ended nor failed; NULL: nobody's */
+
+    /* Of a filter's (filter.h): the one that all others go to in the end, and a place in its list of
+     * those that hold bytes. */
+    struct tg_gather *root;
+    struct tg_gather *below;
+    bool listed;
+    struct tg_gather *filters; /* the root's list, the last to have been claimed first */
 };
 
 enum { TG_WRITER_ROOM_MAX = 4096 }; /* bytes that tg_writer_room() gives at a time, at the most */
@@ -32,6 +39,10 @@ enum { TG_WRITER_ROOM_MAX = 4096 }; /* bytes that tg_writer_room() gives at a ti
 /* TG_ENOMEM.  A size below TG_WRITER_ROOM_MAX is taken for that. */
 TG_MUST_CHECK enum tg_status tg_gather_init(struct tg_gather *gather, size_t size);
 void tg_gather_fini(struct tg_gather *gather);
+
+/* Sends all that is gathered, here and in the filters in front of it: whoever gathers is about to wait.
+ * A failure shows at the producer's next write. */
+void tg_gather_flush(struct tg_gather *gather);
 
 struct tg_writer_options {
     const struct tg_sink_ops *ops;

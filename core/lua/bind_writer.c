@@ -136,7 +136,10 @@ static int l_write(lua_State *L)
 static int l_flush(lua_State *L)
 {
     struct tg_writer *w = check(L);
-    return ended_by(L, w, tg_writer_flush(w));
+    enum tg_status status = tg_writer_flush(w);
+    if (status >= 0 && w->o.gather->root) /* a part of a larger body: that goes out with it */
+        tg_gather_flush(w->o.gather->root);
+    return ended_by(L, w, status);
 }
 
 static int l_close(lua_State *L)

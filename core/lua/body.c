@@ -78,6 +78,15 @@ static enum body_kind kind_of(lua_State *L, int index)
     return BODY_UNKNOWN;
 }
 
+bool tg_body_is_leaf(lua_State *L, int index)
+{
+    if (!lua_getmetatable(L, index)) /* most tables have none */
+        return false;
+    lua_pop(L, 1);
+    enum body_kind kind = kind_of(L, index);
+    return kind == BODY_OBJECT || kind == BODY_KIND;
+}
+
 /* --- The head --------------------------------------------------------------------------------- */
 
 static void add_content_type(lua_State *L, struct tg_call *call, const char *type)
@@ -365,6 +374,12 @@ static bool push_way(lua_State *L, int index, enum body_kind kind)
         return false;
     lua_pushcfunction(L, way);
     return true;
+}
+
+void tg_body_push_way(lua_State *L, int index)
+{
+    if (!push_way(L, index, kind_of(L, index)))
+        luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, index));
 }
 
 static int produced(lua_State *L, int status, lua_KContext context)

@@ -2,6 +2,8 @@
 #ifndef TG_LUA_BODY_H
 #define TG_LUA_BODY_H
 
+#include <stdbool.h>
+
 #include <lua.h>
 
 struct tg_call;
@@ -17,5 +19,11 @@ int tg_body_write_response(lua_State *L);
 int tg_body_write_response_body(lua_State *L);
 int tg_body_flush(lua_State *L);
 int tg_body_response_sent(lua_State *L);
+
+/* Whether the value at index, a table or userdata, is a body of a type of its own: it writes itself. */
+bool tg_body_is_leaf(lua_State *L, int index);
+
+/* Pushes a function of (struct tg_out * as light userdata, body) that writes the body at index. */
+void tg_body_push_way(lua_State *L, int index);
 
 #endif

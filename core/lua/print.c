@@ -16,6 +16,7 @@
 #include "lua/bind_coroutine.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
+#include "lua/body.h"
 #include "lua/print_element.h"
 #include "lua/print_impl.h"
 #include "lua/state.h"
@@ -298,7 +299,13 @@ static void open_value(lua_State *L, struct tg_printer *p, const struct tg_forma
 {
     switch (lua_type(L, -1)) {
     case LUA_TTABLE:
-        tg_print_open_table(L, p, format);
+        if (tg_body_is_leaf(L, -1))
+            tg_print_open_leaf(L, p, format);
+        else
+            tg_print_open_table(L, p, format);
+        return;
+    case LUA_TFUNCTION:
+        tg_print_open_leaf(L, p, format);
         return;
     case LUA_TTHREAD:
         open_coroutine(L, p, format);
@@ -310,6 +317,10 @@ static void open_value(lua_State *L, struct tg_printer *p, const struct tg_forma
         }
         if (luaL_testudata(L, -1, TG_GENERATOR_TYPE)) {
             open_generator(L, p, format);
+            return;
+        }
+        if (tg_body_is_leaf(L, -1)) {
+            tg_print_open_leaf(L, p, format);
             return;
         }
         break;
@@ -380,7 +391,7 @@ static void step_list(lua_State *L, struct tg_printer *p, struct tg_frame *f)
         begin_item(w, f);
         lua_rawgeti(L, f->base, f->count);
         print_item(L, p, f);
-        if (p->depth != depth || stopped(w))
+        if (p->depth != depth || p->result || stopped(w))
             return;
     }
     end_items(L, p, f);
@@ -495,6 +506,17 @@ static void step_generator(lua_State *L, struct tg_printer *p, struct tg_frame *
     end_items(L, p, f);
 }
 
+static void step_leaf(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    if (!f->called) {
+        f->called = true;
+        tg_print_call_leaf(L, p, f, go_on);
+        return;
+    }
+    tg_print_end_leaf(L, p, f);
+    pop(L, p, f);
+}
+
 /* --- Going on --------------------------------------------------------------------------------- */
 
 static int waited(lua_State *L, int status, lua_KContext context);
@@ -515,6 +537,7 @@ static int run(lua_State *L, struct tg_printer *p)
         [TG_FRAME_LIST] = step_list,           [TG_FRAME_MAP] = step_map,
         [TG_FRAME_LARGE_MAP] = step_map,       [TG_FRAME_SEQUENCE] = step_sequence,
         [TG_FRAME_COROUTINE] = step_coroutine, [TG_FRAME_GENERATOR] = step_generator,
+        [TG_FRAME_LEAF] = step_leaf,
     };
     for (;;) {
         struct tg_writer *w = p->watch.w;

@@ -25,6 +25,7 @@ enum tg_frame_kind {
     TG_FRAME_SEQUENCE,
     TG_FRAME_COROUTINE,
     TG_FRAME_GENERATOR,
+    TG_FRAME_LEAF, /* a body of another type */
 };
 
 /* How rows that look alike are printed. */
@@ -98,6 +99,13 @@ struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame
 
 /* A frame for the table on top. */
 void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format);
+
+/* A frame for the body on top, which is neither table nor sequence; begins its text. */
+void tg_print_open_leaf(lua_State *L, struct tg_printer *p, const struct tg_format *format);
+/* Has it write itself, then k called; and then the end of its text. */
+void tg_print_call_leaf(lua_State *L, const struct tg_printer *p, const struct tg_frame *f,
+                        lua_KFunction k);
+void tg_print_end_leaf(lua_State *L, const struct tg_printer *p, const struct tg_frame *f);
 
 /* Whether the table at index prints as a list. */
 bool tg_print_is_list(lua_State *L, int index);

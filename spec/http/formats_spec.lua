@@ -6,6 +6,8 @@ local server = require("server")
 local SCRIPT = [=[
 local tg = require("tidegate")
 
+tg.format("application/x-quick", { element = function(value) return tostring(value) end, after = "." })
+
 tg.format("application/x-lengths", {
   element = function(value, index)
     tg.sleep(0.001)
@@ -173,6 +175,11 @@ describe("a format", function()
       assert.equal("<1:3;2:3;3:5>", response.body)
       assert.equal("<1:3;2:3;3:5>", get("strings", nil, "application/x-lengths").body)
       assert.equal("application/x-lengths; v=1", get("strings", nil, "application/x-lengths").headers["content-type"][1])
+    end)
+    it("may be a function that does not wait, of lists, sequences and generators", function()
+      assert.equal("one.two.three.", get("strings", "application/x-quick").body)
+      assert.equal("one.two\nlines..7.true.", (get("scalar_events", "application/x-quick").body:gsub("table.*$", "")))
+      assert.matches("^table: %w+%.table: %w+%.$", get("generated", "application/x-quick").body)
     end)
     it("must make strings", function()
       local seen = #s:log()
