@@ -1,4 +1,5 @@
-/* fuzz_json.c - prints any bytes as a JSON string, and as numbers, and reads them back strictly.
+/* fuzz_json.c - prints any bytes as a JSON string, and as numbers, and reads them back strictly; and
+ * asks whether they are JSON themselves.
  * Input: the string; its first eight bytes are also an integer and a double. */
 #include <math.h>
 #include <stdint.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 
 #include "body/json.h"
+#include "body/json_check.h"
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
@@ -165,6 +167,24 @@ static void check_numbers(const uint8_t *data)
     CHECK(back == number && signbit(back) == signbit(number));
 }
 
+/* What is JSON is that again as the one element of a list, and with something behind it no more. */
+static void check_validity(struct tg_slice text)
+{
+    bool valid = tg_json_valid(text);
+    char *list = malloc(text.len + 3);
+    CHECK(list);
+    list[0] = '[';
+    if (text.len)
+        memcpy(list + 1, text.p, text.len);
+    memcpy(list + 1 + text.len, "]!", 2);
+    if (valid)
+        CHECK(tg_utf8_valid(text));
+    CHECK(!tg_json_valid((struct tg_slice){list, text.len + 3}));
+    if (valid && !tg_json_valid((struct tg_slice){list, text.len + 2}))
+        CHECK(memchr(text.p, '[', text.len) || memchr(text.p, '{', text.len)); /* too deep now */
+    free(list);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -181,6 +201,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(tg_json_string(&w, (const char *)data, size) == TG_OK);
     CHECK(tg_writer_end(&w) == TG_OK && w.bytes == kept.len);
     check_string(&kept, data, size);
+    CHECK(tg_json_valid((struct tg_slice){kept.bytes, kept.len}));
+    check_validity((struct tg_slice){(const char *)data, size});
     if (size >= 8)
         check_numbers(data);
     tg_writer_fini(&w);

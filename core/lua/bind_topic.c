@@ -13,6 +13,7 @@
 #include "lua/host.h"
 #include "lua/state.h"
 #include "lua/task.h"
+#include "lua/topic_stats.h"
 #include "util/clock.h"
 
 static const char cache_key =
@@ -465,6 +466,7 @@ void tg_topics_open(lua_State *L)
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
     tg_topic_readers_open(L);
+    tg_topic_stats_open(L);
     lua_pushcfunction(L, l_topic);
     lua_setfield(L, -2, "topic");
 }

@@ -58,10 +58,23 @@ void tg_broker_free(struct tg_broker *broker)
     tg_free(broker);
 }
 
-/* The name may be had by another topic; its numbers may not.  Under the broker's lock. */
+/* What the topic has counted is kept, though it goes.  Under the broker's lock, and alone with it. */
+static void keep_counts(struct tg_topic *topic)
+{
+    struct tg_broker *broker = topic->broker;
+    broker->published += topic->published;
+    broker->delivered += topic->delivered;
+    broker->dropped += topic->dropped;
+    topic->published = 0;
+    topic->delivered = 0;
+    topic->dropped = 0;
+}
+
+/* The name may be had by another topic; its numbers may not.  As above. */
 static void forget_name(struct tg_topic *topic)
 {
     struct tg_broker *broker = topic->broker;
+    keep_counts(topic);
     if (!topic->named)
         return;
     topic->named = false;
@@ -414,6 +427,16 @@ void tg_topic_each_slow(struct tg_topic *topic,
         fn(arg, &stats);
     }
     pthread_mutex_unlock(&topic->lock);
+}
+
+void tg_broker_get_gone(struct tg_broker *broker, struct tg_topic_stats *out)
+{
+    *out = (struct tg_topic_stats){.subscribers = 0};
+    pthread_mutex_lock(&broker->lock);
+    out->published = broker->published;
+    out->delivered = broker->delivered;
+    out->dropped = broker->dropped;
+    pthread_mutex_unlock(&broker->lock);
 }
 
 size_t tg_broker_topics(struct tg_broker *broker, struct tg_topic **out, size_t max)

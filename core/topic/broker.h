@@ -122,6 +122,9 @@ void tg_topic_get_stats(struct tg_topic *topic, struct tg_topic_stats *out);
 void tg_topic_each_slow(struct tg_topic *topic,
                         void (*fn)(void *arg, const struct tg_slow_stats *slow), void *arg);
 
+/* What topics have counted that are gone: published, delivered, dropped.  The rest is 0. */
+void tg_broker_get_gone(struct tg_broker *broker, struct tg_topic_stats *out);
+
 /* The topics there are, at most max of them, each held for the caller; returns how many. */
 size_t tg_broker_topics(struct tg_broker *broker, struct tg_topic **out, size_t max);
 size_t tg_broker_topic_count(struct tg_broker *broker);

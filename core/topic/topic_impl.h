@@ -22,8 +22,11 @@ enum { TG_SWEEP_MS = 5000 };
 struct tg_broker {
     pthread_mutex_t lock;
     struct tg_map topics;
-    uint64_t base;  /* a number above those of all topics that are gone */
-    uint64_t swept; /* coarse milliseconds */
+    uint64_t base;      /* a number above those of all topics that are gone */
+    uint64_t swept;     /* coarse milliseconds */
+    uint64_t published; /* by topics that are gone */
+    uint64_t delivered;
+    uint64_t dropped;
     char epoch[TG_EPOCH_LEN + 1];
 };
 

@@ -401,6 +401,27 @@ function Topic:subscribers() end
 --- Ends the streams of its subscribers once they have everything. The name is free for another.
 function Topic:close() end
 
+--- Of a topic, since it was made; in tg.stats().topics of all of them, since the start.
+---@class tidegate.TopicFigures
+---@field subscribers integer now, readers among them
+---@field published integer events
+---@field delivered integer events, each counted for each subscriber that got it
+---@field dropped integer the same for those that did not
+
+---@class tidegate.TopicStats : tidegate.TopicFigures
+---@field history integer events that are kept
+---@field history_bytes integer
+---@field slow { who: string, behind: integer, dropped: integer }[] whose client is not done reading
+
+---@class tidegate.TopicsStats : tidegate.TopicFigures
+---@field count integer of topics
+---@field slow integer of subscribers
+---@field by_name table<string, tidegate.TopicStats> a thousand of them at most
+
+--- Figures of this gateway.
+---@return { topics: tidegate.TopicsStats }
+function tg.stats() end
+
 --- For tg.poll: what follows the id `after` as JSON (with lines: a line for each event), and the
 --- id to go on after; nil and that id when nothing came.
 ---@private

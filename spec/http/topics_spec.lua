@@ -1,4 +1,5 @@
 -- Topics over real sockets: who gets what, in which order, and what becomes of the slow ones.
+local cjson = require("cjson")
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
@@ -83,6 +84,7 @@ return {
       return request.path_params.name ~= "nowhere" and request.path_params.name or nil
     end, { timeout = 0.3 }) },
     { "/poll-long", get = tg.poll(tg.topic("long"), { timeout = 30 }) },
+    { "/stats", get = function() return { body = tg.stats().topics } end },
     { "/table/:name", post = function(request)
       return { body = topic(request):publish({ data = { list = { 1, "two", tg.json.null }, at = 1.5 } }) }
     end },
@@ -681,6 +683,14 @@ describe("a topic", function()
       if not server.sanitized then assert.is_true(s:rss() - before < 2048, s:rss() - before) end
       local dropped
       local received = 0
+      local stats = cjson.decode(request(s, "GET", "/stats").body)
+      local figures = stats.by_name.dropping
+      assert.equal(2, figures.subscribers)
+      assert.equal(total, figures.published)
+      assert.equal(1, #figures.slow)
+      assert.equal("127.0.0.1:" .. slow.client.socket:port(), figures.slow[1].who)
+      assert.is_true(figures.slow[1].behind > 20 and figures.slow[1].dropped > 20)
+      assert.is_true(stats.delivered > total and stats.slow >= 1 and stats.count > 10)
       publish(s, "dropping", "the end")
       repeat
         local block = assert(slow:next(20))
@@ -756,6 +766,26 @@ describe("a topic", function()
       for _ = 1, 10 do publish(s, "blocking", "", "count=50&size=" .. SIZE) end
       assert.is_true(harness.now() - from < 5000)
     end)
+  end)
+end)
+
+describe("an idle subscriber", function()
+  it("costs 4 KiB at most, whatever its request was", function()
+    if server.sanitized then return end
+    local s <close> = server.start({ script = SCRIPT, args = { "--quiet" } })
+    local fields = "X-Filler: " .. ("x"):rep(1000) .. "\r\n"
+    local function crowd(count)
+      local streams = {}
+      for i = 1, count do streams[i] = subscribe(s, "idle", fields) end
+      return streams
+    end
+    local first = crowd(200) -- what is needed but once
+    local before = s:rss()
+    local streams = crowd(1500)
+    assert.is_true((s:rss() - before) / 1500 <= 4, (s:rss() - before) / 1500)
+    for _, stream in ipairs(streams) do stream:close() end
+    for _, stream in ipairs(first) do stream:close() end
+    server.eventually(function() return subscribers(s, "idle") == 0 end)
   end)
 end)
 
