@@ -5,6 +5,7 @@ struct reader {
     const char *at;
     const char *end;
     int depth;
+    bool too_deep;
 };
 
 static int peek(const struct reader *r)
@@ -118,7 +119,8 @@ static bool take_members(struct reader *r, char close, bool named)
 
 static bool take_nested(struct reader *r, char close, bool named)
 {
-    if (r->depth == TG_JSON_DEPTH_MAX)
+    r->too_deep = r->depth == TG_JSON_DEPTH_MAX;
+    if (r->too_deep)
         return false;
     r->depth++;
     bool taken = take_members(r, close, named);
@@ -140,14 +142,9 @@ static bool take_value(struct reader *r)
     else
         taken = take_word(r, TG_SLICE("true")) || take_word(r, TG_SLICE("false")) ||
                 take_word(r, TG_SLICE("null")) || take_number(r);
-    skip_space(r);
+    if (taken)
+        skip_space(r);
     return taken;
-}
-
-bool tg_json_valid(struct tg_slice text)
-{
-    struct reader r = {text.p, text.p + text.len, 0};
-    return text.len && tg_utf8_valid(text) && take_value(&r) && r.at == r.end;
 }
 
 /* The bounds of a sequence's second byte, by its first (RFC 3629, 4). */
@@ -157,22 +154,50 @@ static void second_byte(unsigned char first, unsigned char *low, unsigned char *
     *high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
 }
 
-bool tg_utf8_valid(struct tg_slice text)
+/* Bytes of valid UTF-8 that text begins with. */
+static size_t measure_utf8(struct tg_slice text)
 {
     const unsigned char *p = (const unsigned char *)text.p;
     size_t i = 0;
     while (i < text.len) {
+        size_t first = i;
         unsigned char c = p[i++];
         if (c < 0x80)
             continue;
         if (c < 0xc2 || c > 0xf4)
-            return false;
+            return first;
         unsigned char low;
         unsigned char high;
         second_byte(c, &low, &high);
         for (int more = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3; more; more--, low = 0x80, high = 0xbf)
             if (i == text.len || p[i] < low || p[i++] > high)
-                return false;
+                return first;
     }
-    return true;
+    return i;
+}
+
+bool tg_utf8_valid(struct tg_slice text)
+{
+    return measure_utf8(text) == text.len;
+}
+
+enum tg_json_fault tg_json_check(struct tg_slice text, size_t *at)
+{
+    *at = measure_utf8(text);
+    if (*at < text.len)
+        return TG_JSON_NOT_UTF8;
+    if (!text.len)
+        return TG_JSON_UNEXPECTED;
+    struct reader r = {text.p, text.p + text.len, 0, false};
+    bool taken = take_value(&r);
+    *at = (size_t)(r.at - text.p);
+    if (taken && *at == text.len)
+        return TG_JSON_FINE;
+    return r.too_deep ? TG_JSON_TOO_DEEP : TG_JSON_UNEXPECTED;
+}
+
+bool tg_json_valid(struct tg_slice text)
+{
+    size_t at;
+    return tg_json_check(text, &at) == TG_JSON_FINE;
 }

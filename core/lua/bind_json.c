@@ -154,6 +154,8 @@ void tg_json_open(lua_State *L)
     lua_pop(L, 1);
     lua_pushcfunction(L, tg_json_encode);
     lua_setfield(L, -2, "encode");
+    lua_pushcfunction(L, tg_json_decode);
+    lua_setfield(L, -2, "decode");
     lua_pushcfunction(L, l_valid);
     lua_setfield(L, -2, "valid");
 }

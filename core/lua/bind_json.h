@@ -1,4 +1,4 @@
-/* bind_json.h - tg.json.encode: the printer of bodies, into a string; tg.json.valid. */
+/* bind_json.h - tg.json.encode: the printer of bodies, into a string; tg.json.decode and valid. */
 #ifndef TG_LUA_BIND_JSON_H
 #define TG_LUA_BIND_JSON_H
 
@@ -11,5 +11,6 @@ enum {
 void tg_json_open(lua_State *L); /* adds them to the table on top; once per state */
 
 int tg_json_encode(lua_State *L);
+int tg_json_decode(lua_State *L);
 
 #endif

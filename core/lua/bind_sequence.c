@@ -8,6 +8,8 @@
 #define ARRAY_TYPE  "tidegate.json.Array"
 #define OBJECT_TYPE "tidegate.json.Object"
 
+static const char mark_key = 'm'; /* its address is the key, in metatables: an enum tg_json_mark */
+
 struct sequence {
     bool ended;
     bool restarts;
@@ -96,17 +98,17 @@ static int l_object(lua_State *L)
 
 enum tg_json_mark tg_json_mark(lua_State *L, int index)
 {
-    enum tg_json_mark found = TG_JSON_UNMARKED;
     if (!lua_getmetatable(L, index))
-        return found;
-    luaL_getmetatable(L, ARRAY_TYPE);
-    luaL_getmetatable(L, OBJECT_TYPE);
-    if (lua_rawequal(L, -3, -2))
-        found = TG_JSON_ARRAY;
-    else if (lua_rawequal(L, -3, -1))
-        found = TG_JSON_OBJECT;
-    lua_pop(L, 3);
+        return TG_JSON_UNMARKED;
+    lua_rawgetp(L, -1, &mark_key);
+    enum tg_json_mark found = (enum tg_json_mark)lua_tointeger(L, -1);
+    lua_pop(L, 2);
     return found;
+}
+
+void tg_json_push_object(lua_State *L)
+{
+    luaL_getmetatable(L, OBJECT_TYPE);
 }
 
 bool tg_json_is_null(lua_State *L, int index)
@@ -116,11 +118,18 @@ bool tg_json_is_null(lua_State *L, int index)
 
 void tg_sequence_open(lua_State *L)
 {
-    static const char *const types[] = {TG_SEQUENCE_TYPE, TG_GENERATOR_TYPE, ARRAY_TYPE,
-                                        OBJECT_TYPE};
+    static const struct {
+        const char *name;
+        enum tg_json_mark mark;
+    } types[] = {{TG_SEQUENCE_TYPE, TG_JSON_UNMARKED},
+                 {TG_GENERATOR_TYPE, TG_JSON_UNMARKED},
+                 {ARRAY_TYPE, TG_JSON_ARRAY},
+                 {OBJECT_TYPE, TG_JSON_OBJECT}};
     static const luaL_Reg json[] = {{"array", l_array}, {"object", l_object}, {NULL, NULL}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        luaL_newmetatable(L, types[i]);
+        luaL_newmetatable(L, types[i].name);
+        lua_pushinteger(L, types[i].mark);
+        lua_rawsetp(L, -2, &mark_key);
         lua_pop(L, 1);
     }
     lua_pushcfunction(L, l_seq);

@@ -25,6 +25,9 @@ enum tg_json_mark { TG_JSON_UNMARKED, TG_JSON_ARRAY, TG_JSON_OBJECT };
 /* What tg.json.array or tg.json.object has made of the table at index. */
 enum tg_json_mark tg_json_mark(lua_State *L, int index);
 
+/* Pushes the metatable that tg.json.object gives. */
+void tg_json_push_object(lua_State *L);
+
 /* Whether the value at index is tg.json.null. */
 bool tg_json_is_null(lua_State *L, int index);
 

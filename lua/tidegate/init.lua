@@ -3,7 +3,6 @@
 local core = require("tidegate.core")
 local errors = require("tidegate.errors")
 local files = require("tidegate.files")
-local json = require("tidegate.json")
 local limit = require("tidegate.limit")
 local pool = require("tidegate.pool")
 local proxy = require("tidegate.proxy")
@@ -22,7 +21,6 @@ end
 
 tg.files = files.handler
 tg.limit = limit
-tg.json.decode = json.decode
 tg.on_error = errors.on_error
 tg.error = errors.raise
 tg.all = tasks.all

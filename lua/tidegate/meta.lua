@@ -329,6 +329,15 @@ function tg.json.object(map) end
 ---@return boolean
 function tg.json.valid(text) end
 
+--- The value of a JSON text. null is tg.json.null, at the top too; what is written as an integer is
+--- one where 64 bits hold it, other numbers are floats. Objects print as objects again, empty ones
+--- too; an empty list is a table without a mark, which prints as `[]`. nil and why for what is no
+--- JSON, is nested deeper than 128, or is no value of Lua's: half a surrogate pair, 1e999.
+---@param text string
+---@return any value
+---@return string? why
+function tg.json.decode(text) end
+
 --- The JSON text of a value, printed as a body would be: sorted keys, sequences run to their end.
 --- Raises what cannot be printed, with its path.
 ---@async

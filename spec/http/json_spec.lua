@@ -99,7 +99,53 @@ describe("tg.json", function()
       assert.equal(422, answer.status, text)
       assert.is_true(#answer.body > 5)
     end
-    assert.matches("expected a string", eval("return select(2, pcall(tg.json.decode, 5))"))
+    assert.matches("string expected", eval("return select(2, pcall(tg.json.decode, 5))"))
+  end)
+
+  it("decodes what prints as the text that it was (B17)", function()
+    for _, text in ipairs({ "[]", "{}", '{"a":[],"b":{},"c":[{}],"d":[[]]}', "[null]", '{"":null}', "null", "true",
+      '"\u{1f30a}é"', "9007199254740993", "-9223372036854775808", "9223372036854775807", "1.0", "-0.0", "5e-324",
+      "1e+15", '"\\b\\f\\n\\r\\t\\"\\\\/\\u0000"', '{"1":[1,2],"2":"x"}', ("["):rep(128) .. ("]"):rep(128) }) do
+      assert.equal(text, eval(("return tg.json.encode((tg.json.decode(%q)))"):format(text)))
+    end
+  end)
+
+  it("decodes each escape, and white space everywhere", function()
+    assert.equal('["/\u{e9}\u{20ac}\u{1f30a}\u{1f30a}A"]',
+      eval([=[return tg.json.encode(tg.json.decode('["\\/\\u00e9\\u20AC\\ud83c\\udf0a\\uD83C\\uDF0A\\u0041"]'))]=]))
+    assert.equal('{"a":[1,{"b":2}],"c":""}',
+      eval('return tg.json.encode(tg.json.decode(" \\t\\r\\n{ \\"a\\" : [ 1 , { \\"b\\":2 } ] ,\\n\\"c\\" : \\"\\" } "))'))
+    assert.equal("2", eval([=[return tg.json.decode('{"a":1,"a":2}').a]=]))
+    assert.equal("float", eval('return math.type(tg.json.decode("9223372036854775808"))'))
+    assert.equal("0.1", eval('return tg.json.decode("0.1" .. ("0"):rep(300))'))
+  end)
+
+  it("lets go of an object's last field and prints it as an object", function()
+    assert.equal('{"o":{}}', eval([=[local v = tg.json.decode('{"o":{"a":1}}') v.o.a = nil return tg.json.encode(v)]=]))
+  end)
+
+  it("says at which byte a text is no JSON", function()
+    for text, message in pairs({
+      ["[1,]"] = "the text is no JSON, at byte 4",
+      ["[1"] = "the text is no JSON: it ends too early",
+      [""] = "the text is no JSON: it ends too early",
+      ["1 2"] = "the text is no JSON, at byte 3",
+      ["[01]"] = "the text is no JSON, at byte 3",
+      ["[1.]"] = "the text is no JSON, at byte 4",
+      ["[+1]"] = "the text is no JSON, at byte 2",
+      ["[0x10]"] = "the text is no JSON, at byte 3",
+      ["[Infinity]"] = "the text is no JSON, at byte 2",
+      ['["\t"]'] = "the text is no JSON, at byte 3",
+      ['"\xff"'] = "the text is not UTF-8, at byte 2",
+      ['"\xed\xa0\x80"'] = "the text is not UTF-8, at byte 2",
+      [("["):rep(129) .. ("]"):rep(129)] = "the text is nested too deeply, at byte 130",
+      ["[1e999]"] = "the text has a number that is too large, at byte 2",
+      ['["\\ud800"]'] = "the text has half a surrogate pair, at byte 3",
+      ['["\\udc00\\ud800"]'] = "the text has half a surrogate pair, at byte 3",
+      ['["\\ud800\\u0041"]'] = "the text has half a surrogate pair, at byte 3",
+    }) do
+      assert.equal(message, eval(("return select(2, tg.json.decode(%q))"):format(text)), text)
+    end
   end)
 
   it("keeps nothing of what it has encoded (B15)", function()
