@@ -49,6 +49,8 @@ local OF_FETCH = {
   "timeout", "connect_timeout", "idle_timeout", "ca", "insecure", "unix", "version",
 }
 
+local TARGETS_MAX = 1000 -- that a function has named, and are remembered
+
 local STYLES = { x = true, forwarded = true, none = true }
 
 local function raise(status, message)
@@ -132,6 +134,9 @@ end
 local function fetch_from(target)
   local origin = target.origin .. target.base
   return function(_, path, given)
+    for name, value in pairs(target.fetch) do
+      given[name] = value
+    end
     given.load = target.load
     local response, message, failure = core.fetch(origin .. path, given)
     return response, message, failure, target
@@ -151,13 +156,10 @@ local function check(given)
 end
 
 --- What goes with every request of a proxy: names and values in turn.
-local function fetch_options(given, target)
+local function fetch_options(given)
   local base = {}
   for _, name in ipairs(OF_FETCH) do
     local value = given[name]
-    if value == nil and target then
-      value = target.fetch[name]
-    end
     if value ~= nil then
       base[#base + 1] = name
       base[#base + 1] = value
@@ -166,24 +168,50 @@ local function fetch_options(given, target)
   return base
 end
 
-local function one_of(target)
-  if getmetatable(target) == pool.Pool then
-    return target.fetch, target, nil
+--- Asks whom a function names: the same URL is taken apart once.
+local function fetch_by(choose)
+  local known, count = {}, 0
+  return function(_, path, given)
+    local chosen = choose(given.request, given.ctx)
+    given.ctx = nil
+    if getmetatable(chosen) == pool.Pool then
+      return chosen:fetch(path, given)
+    end
+    local fetch = known[chosen]
+    if not fetch then
+      if count == TARGETS_MAX then
+        known, count = {}, 0
+      end
+      fetch = fetch_from(Target.new(chosen, "proxy: the target"))
+      known[chosen], count = fetch, count + 1
+    end
+    return fetch(nil, path, given)
   end
-  local single = Target.new(target, "tg.proxy")
-  return fetch_from(single), nil, single
+end
+
+--- How to ask (like pool.fetch), and its first argument.
+local function way_to(target)
+  if type(target) == "function" then
+    return fetch_by(target), nil
+  end
+  if getmetatable(target) == pool.Pool then
+    return target.fetch, target
+  end
+  return fetch_from(Target.new(target, "tg.proxy")), nil
 end
 
 --- A handler that passes requests on. What fails on the way is raised, with the status 502, 503 or
 --- 504; interceptors may handle it, and change the response like any other.
----@param target string|table|tidegate.Pool  a URL with or without a path, "unix:/path", or a pool
+---@param target string|table|tidegate.Pool|fun(request: tidegate.Request, ctx: tidegate.Context):
+--- string|tidegate.Pool  a URL with or without a path, "unix:/path", a pool; or what chooses one
 ---@param given? tidegate.ProxyOptions
 ---@return fun(request: tidegate.Request, ctx: tidegate.Context): tidegate.UpstreamResponse
 local function proxy(target, given)
   given = given or {}
   check(given)
-  local fetch, servers, single = one_of(target)
-  local base = fetch_options(given, single)
+  local fetch, servers = way_to(target)
+  local chosen = type(target) == "function"
+  local base = fetch_options(given)
   local policy = {
     host = given.host, forwarded = given.forwarded, trust = given.trust, via = given.via,
   }
@@ -192,6 +220,7 @@ local function proxy(target, given)
     local asked = {
       request = request,
       headers = headers_of(given, policy, request, ctx),
+      ctx = chosen and ctx or nil,
     }
     for i = 1, #base, 2 do
       asked[base[i]] = base[i + 1]

@@ -114,6 +114,52 @@ describe("examples/lowlevel.lua", function()
   end)
 end)
 
+describe("examples/gateway.lua", function()
+  local a, b, s
+
+  setup(function()
+    a = server.start({ file = "examples/backend.lua", args = { "--quiet" } })
+    b = server.start({ file = "examples/backend.lua", args = { "--quiet" } })
+    s = server.start({ file = "examples/gateway.lua", env = { BACKEND_A = a.url, BACKEND_B = b.url } })
+  end)
+  teardown(function()
+    s:stop()
+    a:stop()
+    if not b.stopped then b:stop() end
+  end)
+
+  it("answers each of its curl lines", function()
+    local lines = curl_lines(read("examples/gateway.lua"), "%-%- curl ([^\n]*)")
+    assert.equal(4, #lines)
+    for _, line in ipairs(lines) do
+      local arguments = words(line)
+      for i, word in ipairs(arguments) do arguments[i] = word:gsub("^http://127%.0%.0%.1:8080", s.url) end
+      assert.equal(200, curl.run(arguments).status, line)
+    end
+  end)
+
+  it("passes requests on and back, headers rewritten on the way (B75)", function()
+    local result = curl.run({ "-i", s.url .. "/api/hello/world" })
+    assert.matches('"from":"backend %d+","gateway":"tidegate","path":"/hello/world"', result.stdout)
+    assert.is_nil(result.stdout:find("X-Secret", 1, true))
+    assert.equal(read("README.md"), curl.run({ "-T", "README.md", s.url .. "/api/echo" }).stdout)
+  end)
+
+  it("makes one document of two, in the time of the slower, its parts as they come (B77)", function()
+    local result = curl.run({ "-N", s.url .. "/page" })
+    assert.equal('{"quick":[1,2,3],"slow":[1,2,3]}\n', result.stdout)
+    assert.is_true(result.time_total < 1.3, "not at the same time") -- 0.9 s and 0.6 s alone
+    assert.is_true(result.time_starttransfer < 0.6, "held back")
+  end)
+
+  it("goes on without a server that has gone", function()
+    b:stop()
+    assert.equal('{"quick":null,"slow":[1,2,3]}\n', curl.run({ s.url .. "/page" }).stdout)
+    for _ = 1, 8 do assert.equal(200, curl.run({ s.url .. "/api/hello/x" }).status) end
+    s:wait_log("left alone for 5 s", 5)
+  end)
+end)
+
 describe("the README's script", function()
   it("counts to five, half a second each", function()
     local script = read("README.md"):match("```lua\n(.-)```")

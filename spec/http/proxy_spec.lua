@@ -67,6 +67,10 @@ return {
     { "/short/*path", any = tg.proxy(URL, { timeout = 0.2, idle_timeout = 0.3 }) },
     { "/refused/*path", any = tg.proxy("http://127.0.0.1:1") },
     { "/unix/*path", any = tg.proxy("unix:%s", { strip = "/unix" }) },
+    { "/chosen/*path", any = tg.proxy(function(request, ctx)
+      local targets = { url = URL, unix = "unix:%s", pool = tg.pool { targets = { URL } }, bad = "nonsense" }
+      return targets[request.query.to], ctx
+    end) },
     { "/within/*path", any = function(request, ctx)
       local response = tg.proxy(URL)(request, ctx)
       response.headers["X-Within"] = "yes"
@@ -79,7 +83,7 @@ return {
     end },
   },
 }
-]]):format(port, unix)
+]]):format(port, unix, unix)
 end
 
 describe("tg.proxy", function()
@@ -272,6 +276,13 @@ describe("tg.proxy", function()
     local request, response = through("/unix/x", nil, nil, unix)
     assert.equal("GET /x HTTP/1.1", request.line)
     assert.equal("ok", response.body)
+  end)
+
+  it("asks whom a function chooses", function()
+    assert.equal("GET /chosen/x?to=url HTTP/1.1", through("/chosen/x?to=url").line)
+    assert.equal("GET /chosen/x?to=unix HTTP/1.1", through("/chosen/x?to=unix", nil, nil, unix).line)
+    assert.equal("GET /chosen/x?to=pool HTTP/1.1", through("/chosen/x?to=pool").line)
+    assert.equal(500, raw.get(s.port, "/chosen/x?to=bad").status)
   end)
 
   -- --- Responses -----------------------------------------------------------------------------------

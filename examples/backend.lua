@@ -1,0 +1,44 @@
+-- A server to stand behind examples/gateway.lua.
+
+local tg = require("tidegate")
+
+local function name(request)
+  return "backend " .. request.port
+end
+
+--- Who was asked, and with what.
+local function hello(request)
+  return {
+    headers = { ["X-Secret"] = "which version I am" },
+    body = {
+      from = name(request),
+      path = request.path,
+      forwarded_for = request.headers["x-forwarded-for"],
+      gateway = request.headers["x-gateway"],
+    },
+  }
+end
+
+--- Three numbers, a while apart.
+local function numbers(request)
+  local pause = tonumber(request.query.pause) or 0.1
+  return {
+    headers = { ["Content-Type"] = "application/json" },
+    body = tg.generate(function(yield)
+      for i = 1, 3 do
+        tg.sleep(pause)
+        yield(i)
+      end
+    end),
+  }
+end
+
+return {
+  listen = "127.0.0.1:9001",
+  routes = {
+    { "/health", get = function() return { body = "well\n" } end },
+    { "/hello/*rest", get = hello },
+    { "/numbers", get = numbers },
+    { "/echo", put = function(request) return { body = request.body } end },
+  },
+}
