@@ -17,6 +17,7 @@
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
 #include "lua/body.h"
+#include "lua/call.h"
 #include "lua/print_element.h"
 #include "lua/print_impl.h"
 #include "lua/state.h"
@@ -294,17 +295,28 @@ static void open_generator(lua_State *L, struct tg_printer *p, const struct tg_f
     lua_toclose(L, f->base + 1);
 }
 
+/* Other bodies are written for an exchange. */
+static bool may_hold_bodies(lua_State *L, const struct tg_printer *p)
+{
+    while (p->parent && !p->plain)
+        p = p->parent;
+    const struct tg_call *call = p->plain ? NULL : tg_call_current(L);
+    return call && call->exchange;
+}
+
 /* A frame for the value on top, which is no scalar. */
 static void open_value(lua_State *L, struct tg_printer *p, const struct tg_format *format)
 {
     switch (lua_type(L, -1)) {
     case LUA_TTABLE:
-        if (tg_body_is_leaf(L, -1))
+        if (tg_body_is_leaf(L, -1) && may_hold_bodies(L, p))
             tg_print_open_leaf(L, p, format);
         else
             tg_print_open_table(L, p, format);
         return;
     case LUA_TFUNCTION:
+        if (!may_hold_bodies(L, p))
+            break;
         tg_print_open_leaf(L, p, format);
         return;
     case LUA_TTHREAD:
@@ -319,7 +331,7 @@ static void open_value(lua_State *L, struct tg_printer *p, const struct tg_forma
             open_generator(L, p, format);
             return;
         }
-        if (tg_body_is_leaf(L, -1)) {
+        if (tg_body_is_leaf(L, -1) && may_hold_bodies(L, p)) {
             tg_print_open_leaf(L, p, format);
             return;
         }
@@ -660,9 +672,11 @@ static bool is_one_element(lua_State *L)
     return lua_type(L, 2) != LUA_TTHREAD && !luaL_testudata(L, 2, TG_SEQUENCE_TYPE);
 }
 
-int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
+static int print_whole(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index,
+                       bool plain)
 {
     struct tg_printer *p = take_over(L, w, format, index);
+    p->plain = plain;
     if (luaL_testudata(L, 2, TG_GENERATOR_TYPE))
         return print_generator(L, p);
     if (print_scalar(L, w, format, 2)) {
@@ -681,6 +695,16 @@ int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *for
     if (f->kind == TG_FRAME_MAP || f->kind == TG_FRAME_LARGE_MAP)
         p->after = format->after; /* one element */
     return run(L, p);
+}
+
+int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
+{
+    return print_whole(L, w, format, index, false);
+}
+
+int tg_print_value(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
+{
+    return print_whole(L, w, format, index, true);
 }
 
 static int element_written(lua_State *L, int status, lua_KContext context)

@@ -21,6 +21,9 @@ enum { TG_PRINT_DEPTH_MAX = 128 }; /* of tables and sequences in each other */
  * element is there, so that a producer that fails at once can still be answered with an error. */
 int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index);
 
+/* The same, but of values alone: other bodies inside it are refused, as what has no text. */
+int tg_print_value(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index);
+
 /* The value at index as one element by itself, and what follows an element in this format: a line
  * break where it has nothing, lest two numbers become one. */
 int tg_print_element(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index);

@@ -71,6 +71,7 @@ struct tg_printer {
     int size;
     bool yields; /* it is a generator's */
     bool midway; /* a value was begun and has not ended */
+    bool plain;  /* no other bodies are to be in it */
     bool alone;  /* its element is not one of a body's */
     bool result; /* what a function of the script has made of an element is on top */
     bool ended;  /* the generator has returned, or failed */

@@ -9,6 +9,7 @@
 #include "lua/body_kind.h"
 #include "lua/call.h"
 #include "lua/print_impl.h"
+#include "lua/response.h"
 
 #define LEAF_TYPE "tidegate.Leaf"
 
@@ -61,7 +62,8 @@ static bool stands_as_it_is(lua_State *L, struct leaf *leaf, int index, bool jso
     bool same = true;
     const struct tg_body_kind *kind = tg_body_kind_of(L, index);
     if (kind) {
-        struct tg_body_about about = {NULL, true, TG_LENGTH_UNKNOWN, NULL};
+        struct tg_response_info said = {NULL, 0, TG_LENGTH_UNKNOWN};
+        struct tg_body_about about = {&said, true, TG_LENGTH_UNKNOWN, NULL};
         if (kind->describe)
             kind->describe(L, &leaf->out, index, &about);
         return json && is_json(about.media_type);
@@ -105,8 +107,6 @@ void tg_print_open_leaf(lua_State *L, struct tg_printer *p, const struct tg_form
     lua_setmetatable(L, -2);
     lua_toclose(L, -1);
     leaf->out.call = tg_call_current(L);
-    if (!leaf->out.call || !leaf->out.call->exchange)
-        tg_print_fail(L, p, "a body cannot be printed outside of an exchange");
     lua_pushvalue(L, -1);
     leaf->out.ref = luaL_ref(L, LUA_REGISTRYINDEX);
     begin(L, p, leaf, f->base, format);
