@@ -52,6 +52,7 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
         .override_arg = g,
         .host = {.stores = g->common.stores,
                  .post = w->post,
+                 .streams = &w->streams,
                  .worker = w->index + 1,
                  .generation = number},
         .slices = &w->slices,

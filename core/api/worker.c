@@ -157,6 +157,7 @@ static void stop(struct tg_worker *w)
         stop_at_once(w);
         return;
     }
+    tg_streams_stop(&w->streams); /* first: no script is to see the ends of its topics */
     tg_post_stop(w->post);
     tg_server_stop(w->server, on_drained, w);
     if (w->limits.drain)
@@ -202,6 +203,7 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
     if (!w->post)
         return TG_EIO;
     tg_deadlines_init(&w->deadlines, w->base);
+    tg_streams_init(&w->streams, w->base);
     enum tg_status status = tg_deadline_init(&w->drain, &w->deadlines, stop_at_once, w);
     w->drain_made = true;
     tg_limits_init(&w->limits);
@@ -278,6 +280,7 @@ void tg_worker_close(struct tg_worker *w)
     if (w->drain_made) {
         tg_deadline_fini(&w->drain);
         tg_deadlines_fini(&w->deadlines);
+        tg_streams_fini(&w->streams);
     }
     if (w->sweep)
         event_free(w->sweep);

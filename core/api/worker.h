@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "engine/exchange.h"
+#include "engine/stream.h"
 #include "http/server.h"
 #include "io/alarm.h"
 #include "io/deadline.h"
@@ -61,6 +62,7 @@ struct tg_worker {
     struct tg_upstream *upstream;
     struct tg_server *server;
     struct tg_post *post; /* where it hears of what was published */
+    struct tg_streams streams;
 
     struct tg_generation *current;
     struct tg_generation *retired; /* whose exchanges go on */

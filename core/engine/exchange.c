@@ -451,6 +451,18 @@ void tg_exchange_go_on(struct tg_exchange *x, enum tg_step step)
     drive(x, step);
 }
 
+/* What has not entered yet does not any more; what has, leaves. */
+void tg_exchange_stop(struct tg_exchange *x)
+{
+    if (!x->waiting || x->phase == TG_PHASE_SENT || !x->writer.committed)
+        return;
+    stop_source(x);
+    x->script->ops->cancel(x);
+    x->terminated = true;
+    x->stopped = true;
+    drive(x, TG_STEP_DONE);
+}
+
 /* --- What the connection tells ---------------------------------------------------------------- */
 
 static void on_gone(void *arg, enum tg_gone why)
@@ -467,7 +479,8 @@ static void on_gone(void *arg, enum tg_gone why)
 static void on_finished(void *arg)
 {
     struct tg_exchange *x = arg;
-    end(x, x->gave_up ? TG_ENDING_ERROR : TG_ENDING_DONE);
+    enum tg_ending ending = x->stopped ? TG_ENDING_SHUTDOWN : TG_ENDING_DONE;
+    end(x, x->gave_up ? TG_ENDING_ERROR : ending);
 }
 
 static void on_late(void *arg)

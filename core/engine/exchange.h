@@ -137,6 +137,7 @@ struct tg_exchange {
     bool body_failed;   /* the leaves are over: no leave runs again */
     unsigned upstreams; /* requests to other servers whose answers are awaited */
     bool gave_up;       /* the answer is the engine's own 500 */
+    bool stopped;       /* by tg_exchange_stop() */
     struct tg_error error;
 
     enum tg_responded responded;
@@ -153,6 +154,10 @@ void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn);
 
 /* A step that had said TG_STEP_WAIT has ended.  From the loop; x may be gone after it. */
 void tg_exchange_go_on(struct tg_exchange *x, enum tg_step step);
+
+/* The gateway stops: cancels what the script waits for and ends the response, which was committed, as
+ * it is.  Not from inside Lua; x may be gone after it. */
+void tg_exchange_stop(struct tg_exchange *x);
 
 /* Goes on with the body by source, which is taken, and without a script where that may be; the writer
  * is ended when source is done.  For ops->produce, which returns TG_STEP_WAIT after it. */

@@ -28,9 +28,9 @@ struct tg_topic *tg_topic_check(lua_State *L, int index);
 struct tg_source *tg_topic_start(lua_State *L, struct tg_out *out, int index, enum tg_form form,
                                  struct tg_slice after);
 
-/* The id that the client has seen last: the field Last-Event-ID, else `after` in the query; p is NULL
- * when it says none.  Good for as long as the exchange is. */
-struct tg_slice tg_topic_last_id(const struct tg_call *call);
+/* Pushes the id that the client has seen last: the field Last-Event-ID, else `after` in the query; nil
+ * when it says none, and p is NULL. */
+struct tg_slice tg_topic_push_last_id(lua_State *L, const struct tg_call *call);
 
 extern const struct tg_body_kind tg_topic_kind; /* topic_body.c */
 

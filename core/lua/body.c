@@ -12,6 +12,7 @@
 #include "lua/bind_writer.h"
 #include "lua/body_kind.h"
 #include "lua/call.h"
+#include "lua/driven.h"
 #include "lua/failure.h"
 #include "lua/fetch_response.h"
 #include "lua/negotiate.h"
@@ -308,51 +309,21 @@ static int write_object(lua_State *L)
 
 /* --- Bodies that go on by themselves, where a coroutine has to wait for them ----------------------- */
 
-struct driven {
-    struct tg_source *source; /* NULL when it is done */
-    struct tg_task *task;
-    enum tg_status status;
-};
-
-static void on_driven(void *arg, enum tg_status status)
-{
-    struct driven *driven = arg;
-    driven->source = NULL;
-    driven->status = status;
-    tg_task_wake(driven->task);
-}
-
-static void stop_driven(void *arg)
-{
-    struct driven *driven = arg;
-    if (driven->source)
-        driven->source->stop(driven->source);
-    driven->source = NULL;
-}
-
 static int driven_over(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     tg_task_resumed(L, context);
-    const struct driven *driven = lua_touserdata(L, 3);
-    tg_out_check(L, driven->status);
+    tg_driven_check(L, lua_touserdata(L, 3));
     return 0;
 }
 
 static int wait_for_driven(lua_State *L)
 {
     struct tg_out *out = out_at(L);
-    struct driven *driven = lua_newuserdatauv(L, sizeof *driven, 0);
-    *driven = (struct driven){.task = tg_task_check(L)};
-    driven->source = tg_body_kind_of(L, 2)->start(L, out, 2);
-    driven->source->done = on_driven;
-    driven->source->arg = driven;
-    enum tg_status status = tg_writer_flush(out->writer);
-    if (status < 0)
-        stop_driven(driven);
-    tg_out_check(L, status);
-    struct tg_task_wait wait = {stop_driven, driven};
-    return tg_task_wait(L, &wait, driven_over);
+    struct tg_driven *driven = lua_newuserdatauv(L, sizeof *driven, 0);
+    tg_driven_prepare(L, driven, out->call);
+    struct tg_source *source = tg_body_kind_of(L, 2)->start(L, out, 2);
+    return tg_driven_wait(L, driven, source, driven_over);
 }
 
 /* --- Whole bodies ----------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@ enum {
     TG_CALL_VALUES = TG_CALL_PREDICATES,
 };
 
+struct tg_driven;
 struct tg_fetch_body;
 struct tg_lua_interceptor;
 
@@ -39,6 +40,7 @@ struct tg_call {
     struct tg_out out;                   /* the response's body */
     struct tg_fetch_body *fetches;       /* its requests to other servers; a list */
     struct tg_source *source;            /* what is to go on with it, until the engine has it */
+    struct tg_driven *driven;            /* what goes on with it, while a task waits for that */
     enum tg_ending ending;               /* for on_close callbacks */
     lua_Integer closing;                 /* which of them is being called */
 };

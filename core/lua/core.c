@@ -11,6 +11,7 @@
 #include "lua/bind_group.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
+#include "lua/bind_sse.h"
 #include "lua/bind_task.h"
 #include "lua/bind_time.h"
 #include "lua/bind_topic.h"
@@ -27,6 +28,7 @@ static int open_core(lua_State *L)
     tg_shared_open(L);
     tg_fetch_open(L);
     tg_topics_open(L);
+    tg_sse_open(L);
     tg_folder_open(L);
     lua_pushcfunction(L, tg_file_new);
     lua_setfield(L, -2, "file");

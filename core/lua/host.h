@@ -6,12 +6,14 @@
 
 struct tg_post;
 struct tg_stores;
+struct tg_streams;
 
 /* Borrowed: all of it outlives the state. */
 struct tg_lua_host {
-    struct tg_stores *stores; /* behind tg.shared */
-    struct tg_post *post;     /* the worker's, behind tg.topic */
-    unsigned worker;          /* its number, from 1 on */
+    struct tg_stores *stores;   /* behind tg.shared */
+    struct tg_post *post;       /* the worker's, behind tg.topic */
+    struct tg_streams *streams; /* the worker's, behind tg.sse */
+    unsigned worker;            /* its number, from 1 on */
     uint64_t generation;
 };
 

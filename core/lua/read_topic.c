@@ -98,13 +98,19 @@ static void set_slice(lua_State *L, const char *name, struct tg_slice slice)
 
 static int push_gap(lua_State *L, uint64_t missed)
 {
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 4);
     lua_pushliteral(L, "tidegate-gap");
     lua_setfield(L, -2, "event");
     if (missed) {
         lua_pushinteger(L, (lua_Integer)missed);
         lua_setfield(L, -2, "missed");
+        lua_pushfstring(L, "{\"missed\":%I}", (LUAI_UACINT)missed);
+    } else {
+        lua_pushliteral(L, "{\"missed\":null}");
     }
+    lua_setfield(L, -2, "data"); /* as streams have it, for whoever passes it on */
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "json");
     return 1;
 }
 

@@ -15,6 +15,7 @@
 #include "lua/body.h"
 #include "lua/call.h"
 #include "lua/core.h"
+#include "lua/driven.h"
 #include "lua/explain.h"
 #include "lua/failure.h"
 #include "lua/fetch_body.h"
@@ -100,6 +101,7 @@ static void on_cancel(struct tg_exchange *x)
 static void let_go(struct tg_exchange *x, struct tg_call *call)
 {
     struct tg_lua *lua = x->script->arg;
+    tg_driven_stop(call->driven, TG_ECLOSED);
     tg_fetch_bodies_close(call->fetches);
     tg_task_free(call->task);
     tg_lua_interceptors_free(lua, call->enqueued);

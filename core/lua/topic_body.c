@@ -25,25 +25,47 @@ static const struct {
 
 /* --- The request ------------------------------------------------------------------------------ */
 
-struct tg_slice tg_topic_last_id(const struct tg_call *call)
+static bool find_field(struct tg_conn *conn, struct tg_slice name, struct tg_slice *value)
 {
-    struct tg_conn *conn = call->exchange->conn;
     const struct tg_head *head = tg_conn_head(conn);
     const struct tg_field *fields = tg_conn_fields(conn);
-    struct tg_slice none = {NULL, 0};
-    struct tg_slice value;
     for (size_t i = 0; i < head->field_count; i++)
-        if (tg_slice_equal_nocase(tg_conn_field_name(conn, &fields[i]),
-                                  TG_SLICE("last-event-id"))) {
-            value = tg_conn_field_value(conn, &fields[i]);
-            return value.len ? value : none;
+        if (tg_slice_equal_nocase(tg_conn_field_name(conn, &fields[i]), name)) {
+            *value = tg_conn_field_value(conn, &fields[i]);
+            return true;
         }
-    struct tg_slice query = tg_conn_span(conn, head->query);
+    return false;
+}
+
+static bool find_in_query(struct tg_conn *conn, struct tg_slice wanted, struct tg_slice *value)
+{
+    struct tg_slice query = tg_conn_span(conn, tg_conn_head(conn)->query);
     struct tg_slice name;
-    while (tg_query_next(&query, &name, &value))
-        if (tg_slice_equal(name, TG_SLICE("after")))
-            return value.len ? value : none;
-    return none;
+    while (tg_query_next(&query, &name, value))
+        if (tg_slice_equal(name, wanted))
+            return true;
+    return false;
+}
+
+struct tg_slice tg_topic_push_last_id(lua_State *L, const struct tg_call *call)
+{
+    struct tg_conn *conn = call->exchange->conn;
+    struct tg_slice id = {NULL, 0};
+    luaL_Buffer text;
+    int top = lua_gettop(L);
+    if (find_field(conn, TG_SLICE("last-event-id"), &id)) {
+        lua_pushlstring(L, id.p, id.len);
+    } else if (find_in_query(conn, TG_SLICE("after"), &id)) {
+        char *room = luaL_buffinitsize(L, &text, id.len);
+        luaL_pushresultsize(&text, tg_percent_decode(id.p, id.len, true, room));
+    }
+    if (!id.len) {
+        lua_settop(L, top);
+        lua_pushnil(L);
+        return (struct tg_slice){NULL, 0};
+    }
+    id.p = lua_tolstring(L, -1, &id.len);
+    return id;
 }
 
 /* --- The head --------------------------------------------------------------------------------- */
@@ -126,7 +148,7 @@ static struct tg_source *start(lua_State *L, struct tg_out *out, int index)
     enum tg_form form = lines ? TG_FORM_LINES : TG_FORM_STREAM;
     if (out->choice)
         form = (enum tg_form)(out->choice - 1);
-    return tg_topic_start(L, out, index, form, tg_topic_last_id(out->call));
+    return tg_topic_start(L, out, index, form, tg_topic_push_last_id(L, out->call));
 }
 
 const struct tg_body_kind tg_topic_kind = {.describe = describe, .start = start};

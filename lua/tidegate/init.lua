@@ -8,6 +8,7 @@ local pool = require("tidegate.pool")
 local proxy = require("tidegate.proxy")
 local routes = require("tidegate.routes")
 local service = require("tidegate.service")
+local sse = require("tidegate.sse")
 local tasks = require("tidegate.tasks")
 local topics = require("tidegate.topics")
 
@@ -23,6 +24,7 @@ tg.files = files.handler
 tg.limit = limit
 tg.on_error = errors.on_error
 tg.error = errors.raise
+tg.sse = sse.handler
 tg.all = tasks.all
 tg.race = tasks.race
 tg.timeout = tasks.timeout

@@ -437,6 +437,49 @@ function tg.stats() end
 ---@async
 function Topic:_poll(after, seconds, lines) end
 
+--- A stream of events to one client, as tg.sse gives it. All of it raises tg.closed once the client
+--- has gone.
+---@class tidegate.Events
+---@field last_id string? of the last event that the client has seen: Last-Event-ID, or `after` in
+--- the query
+local Events = {}
+
+---@class tidegate.Event
+---@field event? string its name; "message" to browsers when there is none
+---@field data? any text as it is, each of its lines a field; what is no text as JSON
+---@field id? string what Last-Event-ID will be when the client comes back
+---@field retry? integer milliseconds that the client is to wait before it comes back
+
+--- Sends an event, or a text as one. It goes out as a whole, when the caller waits next; waits
+--- itself while the client is slow. Raises for an event or id with a line break or NUL, and when
+--- there is nothing in it.
+---@async
+---@param event string|number|boolean|tidegate.Event|tidegate.TopicNews
+---@return tidegate.Events
+function Events:send(event) end
+--- What clients pass over.
+---@async
+---@param text? string
+---@return tidegate.Events
+function Events:comment(text) end
+--- Sends what was written so far, now.
+---@async
+---@return tidegate.Events
+function Events:flush() end
+--- Sends what follows events.last_id in the topic, and then what is published, until the topic is
+--- closed. Nothing of Lua runs meanwhile; other tasks may send in between. `after` is another id to
+--- begin behind; false: from now on.
+---@async
+---@param topic tidegate.Topic
+---@param options? { after: string|false|nil }
+function Events:subscribe(topic, options) end
+--- Ends the stream, and a subscription of it.
+function Events:close() end
+
+--- For tg.sse, which has checked what it gives.
+---@private
+function tg._sse(run, response, heartbeat, retry) end
+
 --- What a script gets of a request. Fields are made when they are looked at; a script may set
 --- more.
 ---@class tidegate.Request

@@ -442,7 +442,7 @@ describe("a topic", function()
       publish(s, "e2", "last")
       local client <close> = open(s, "/events/e2?from=x")
       while not client.text:find('"end"', 1, true) do assert(client:more()) end
-      assert.matches('^{"event":"tidegate%-gap"}\n{"data":"last"', client.text)
+      assert.matches('^{"data":"{\\"missed\\":null}","event":"tidegate%-gap","json":true}\n{"data":"last"', client.text)
     end)
 
     it("is let go of when the client leaves while the loop waits (B15)", function()
