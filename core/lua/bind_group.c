@@ -93,6 +93,15 @@ static int give(lua_State *L, struct tg_group *group)
     return 1;
 }
 
+static bool all_in_scope(const struct tg_group *group, const struct tg_scope *scope)
+{
+    const struct tg_spawned *spawned;
+    TAILQ_FOREACH(spawned, &group->running, member)
+    if (tg_task_scope(spawned->task) != scope)
+        return false;
+    return true;
+}
+
 static int resumed(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
@@ -122,6 +131,8 @@ static int l_next(lua_State *L)
         struct timeval tv = tg_check_duration(L, 2);
         if (tg_task_arm_timer(task, &tv) != TG_OK)
             return luaL_error(L, "not enough memory");
+    } else if (all_in_scope(group, tg_task_scope(task))) {
+        tg_task_stick(task);
     }
     return tg_queue_wait(L, &group->waiting, &wait, resumed);
 }

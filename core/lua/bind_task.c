@@ -138,6 +138,7 @@ static void on_done(void *owner, enum tg_lua_result result)
         fail(lua, spawned);
     tg_task_free(spawned->task);
     spawned->task = NULL;
+    tg_channel_unclaim(spawned);
     tg_queue_wake(&spawned->joiners);
     tg_group_ended(spawned);
     luaL_unref(tg_lua_main(lua), LUA_REGISTRYINDEX, spawned->ref); /* last: it may be gone */
@@ -176,10 +177,12 @@ static int run(lua_State *L)
 struct tg_spawned *tg_spawn(lua_State *L, int nargs)
 {
     int fn = lua_gettop(L) - nargs;
+    tg_channel_given(L, fn, nargs);
     tg_task_spawn_check(L);
     struct tg_spawned *spawned = lua_newuserdatauv(L, sizeof *spawned, 1);
     *spawned = (struct tg_spawned){.failure = LUA_NOREF, .result = TG_LUA_WAITING};
     tg_queue_init(&spawned->joiners);
+    LIST_INIT(&spawned->claims);
     luaL_setmetatable(L, TG_TASK_TYPE);
     lua_pushvalue(L, -1);
     int ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -277,12 +280,14 @@ static int l_join(lua_State *L)
     lua_settop(L, 1);
     if (spawned->result != TG_LUA_WAITING)
         return tg_spawned_outcome(L, 1);
-    tg_task_check(L);
+    struct tg_task *task = tg_task_check(L);
     struct tg_spawned *self = current(L);
     if (self) {
         check_circle(L, spawned, self);
         self->joins = spawned;
     }
+    if (tg_task_scope(spawned->task) == tg_task_scope(task))
+        tg_task_stick(task);
     return tg_queue_wait(L, &spawned->joiners, &wait, joined);
 }
 

@@ -4,6 +4,7 @@
 
 #include <lua.h>
 
+#include "lua/channel.h"
 #include "lua/task.h"
 
 #define TG_TASK_TYPE "tidegate.Task"
@@ -23,7 +24,8 @@ struct tg_spawned {
     struct tg_spawned *next_failed; /* of its scope's, that nobody has joined */
     struct tg_spawned **back_failed;
 
-    struct tg_group *group; /* that is told of its end; NULL: none */
+    struct tg_claims claims; /* on channels */
+    struct tg_group *group;  /* that is told of its end; NULL: none */
     TAILQ_ENTRY(tg_spawned) member;
 };
 

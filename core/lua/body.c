@@ -347,6 +347,11 @@ static bool push_way(lua_State *L, int index, enum body_kind kind)
     return true;
 }
 
+bool tg_body_is_printed(lua_State *L, int index)
+{
+    return kind_of(L, index) == BODY_PRINTED;
+}
+
 void tg_body_push_way(lua_State *L, int index)
 {
     if (!push_way(L, index, kind_of(L, index)))

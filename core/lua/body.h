@@ -14,6 +14,9 @@ int tg_body_produce(lua_State *L);
 /* Lets go of the body of call's ctx.response, which is not written, or not to its end. */
 void tg_body_drop(lua_State *L, struct tg_call *call);
 
+/* Whether the value at index is a table that does not write itself, or a sequence. */
+bool tg_body_is_printed(lua_State *L, int index);
+
 /* ctx:write_response(response), ctx:write_response_body(body), ctx:flush(), ctx:response_sent(). */
 int tg_body_write_response(lua_State *L);
 int tg_body_write_response_body(lua_State *L);
@@ -23,7 +26,8 @@ int tg_body_response_sent(lua_State *L);
 /* Whether the value at index, a table or userdata, is a body of a type of its own: it writes itself. */
 bool tg_body_is_leaf(lua_State *L, int index);
 
-/* Pushes a function of (struct tg_out * as light userdata, body) that writes the body at index. */
+/* Pushes a function of (struct tg_out * as light userdata, body) that writes the body at index, of any
+ * type.  Raises when it is none. */
 void tg_body_push_way(lua_State *L, int index);
 
 #endif

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "lua/bind_channel.h"
 #include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
 #include "lua/bind_folder.h"
@@ -23,6 +24,7 @@ static int open_core(lua_State *L)
     tg_time_open(L);
     tg_task_open(L);
     tg_group_open(L);
+    tg_channels_open(L);
     tg_sequence_open(L);
     tg_formats_open(L);
     tg_shared_open(L);

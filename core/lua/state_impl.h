@@ -52,9 +52,10 @@ struct tg_lua_tasks {
     uint64_t round;        /* of those that become ready now */
     struct event ready_event;
     struct tg_deadlines deadlines;
-    struct tg_scope scope;    /* of what was spawned by no exchange */
-    struct tg_task *top;      /* of it, and the detached: those below no task */
-    uint64_t scopes;          /* made so far */
+    struct tg_scope scope; /* of what was spawned by no exchange */
+    struct tg_task *top;   /* of it, and the detached: those below no task */
+    uint64_t scopes;       /* made so far */
+    void (*on_stuck)(struct tg_scope *scope);
     struct tg_slices *slices; /* of the loop's thread; may be NULL */
     bool held;                /* not on the loop's thread yet */
 };

@@ -189,6 +189,8 @@ static enum tg_lua_result run(struct tg_task *task, int nargs)
     }
     task->state = TG_TASK_IDLE;
     drop_timer(task);
+    if (task->scope->main == task)
+        tg_scope_check(task->scope, tasks);
     if (status != LUA_OK)
         return fail(task, status);
     lua_settop(co, 0);
@@ -246,6 +248,9 @@ static void forget_wait(struct tg_task *task)
     if (task->queue)
         TAILQ_REMOVE(task->queue, task, link);
     task->queue = NULL;
+    if (task->stuck)
+        task->scope->stuck--;
+    task->stuck = false;
 }
 
 static void leave_wait(struct tg_task *task)
@@ -417,6 +422,7 @@ struct tg_task *tg_task_check(lua_State *L)
         luaL_error(L, "not enough memory");
     drop_timer(task); /* of a wait that was armed and then did not begin */
     task->arming = true;
+    task->sticking = false;
     task->woken = false;
     return task;
 }
@@ -441,6 +447,12 @@ static void begin_wait(struct tg_task *task, struct tg_queue *queue,
         task->queue = queue;
         TAILQ_INSERT_TAIL(queue, task, link);
     }
+    if (task->sticking && task->state == TG_TASK_WAITING) {
+        task->stuck = true;
+        task->scope->stuck++;
+        tg_scope_check(task->scope, task->tasks);
+    }
+    task->sticking = false;
 }
 
 int tg_queue_wait(lua_State *L, struct tg_queue *queue, const struct tg_task_wait *wait,

@@ -60,6 +60,9 @@ struct tg_scope {
     uint64_t number;           /* another one for each scope of the state; 0: the state's own */
     struct tg_task *main;      /* what all others are below; NULL: nothing */
     unsigned live;             /* how many have been spawned and have not ended */
+    unsigned stuck;            /* how many, main included, wait for others of the scope alone */
+    unsigned channels;         /* made so far */
+    unsigned selects;          /* so far */
     struct tg_spawned *failed; /* for bind_task.c */
 };
 
@@ -112,6 +115,20 @@ struct tg_task_wait {
 /* Raises "cannot wait here …" unless the caller, and every coroutine that it runs below, can be
  * suspended.  Call it before anything is armed: from here on a wake is not lost. */
 struct tg_task *tg_task_check(lua_State *L);
+
+/* What the wait is for that is about to begin can come from tasks of the same scope alone.  When all of
+ * them wait so, on_stuck is called: see tg_task_on_stuck(). */
+void tg_task_stick(struct tg_task *task);
+
+/* fn(scope) is called, perhaps inside Lua, whenever every task of a scope is stuck.  It may wake them by
+ * tg_task_wake_later(), and nothing else. */
+void tg_task_on_stuck(struct tg_lua *lua, void (*fn)(struct tg_scope *scope));
+
+/* Goes through the tasks of a scope that has a main one; NULL begins, and is the end. */
+struct tg_task *tg_scope_next(const struct tg_scope *scope, const struct tg_task *task);
+
+/* The arg of what task waits for if that has this cancel; else NULL. */
+void *tg_task_waits_by(const struct tg_task *task, void (*cancel)(void *arg));
 
 /* Suspends the caller.  k runs once tg_task_wake() was called, be it before this; it must begin with
  * tg_task_resumed().  Never returns to its caller. */

@@ -24,6 +24,8 @@ struct tg_task {
     bool timed_out;
     bool overrun; /* it has computed for too long, and is being stopped */
     bool spawned;
+    bool sticking; /* the wait that it is about to begin makes it stuck */
+    bool stuck;
     bool owns_scope;
     bool doomed;       /* it is to be cancelled where it would wait, or where it is ready */
     int begin;         /* values on its coroutine that it begins with; 0 when it has begun */
@@ -61,6 +63,9 @@ void tg_task_destroy(struct tg_task *task);
 
 /* Cancels what task has spawned; one that runs just now moves up, and ends when it next waits. */
 void tg_task_cancel_children(struct tg_task *task);
+
+/* One more of the scope's tasks waits or has ended: whether that was the last that could go on. */
+void tg_scope_check(struct tg_scope *scope, const struct tg_lua_tasks *tasks);
 
 /* A spawned task has come to its end by itself: what it has spawned moves up. */
 void tg_task_leave(struct tg_task *task);

@@ -31,7 +31,9 @@ static void detach(struct tg_task *task)
 static void change_scope(struct tg_task *task, struct tg_scope *scope)
 {
     task->scope->live--;
+    task->scope->stuck -= task->stuck;
     scope->live++;
+    scope->stuck += task->stuck;
     task->scope = scope;
     for (struct tg_task *child = task->children; child; child = child->sibling)
         change_scope(child, scope);
@@ -96,11 +98,48 @@ static void leave_scope(struct tg_task *task)
 {
     if (!task->owns_scope) {
         task->scope->live--;
+        tg_scope_check(task->scope, task->tasks);
         return;
     }
     tg_free(task->scope);
     task->scope = &task->tasks->scope;
     task->owns_scope = false;
+}
+
+/* --- Scopes that are stuck -------------------------------------------------------------------- */
+
+void tg_task_stick(struct tg_task *task)
+{
+    task->sticking = true;
+}
+
+void tg_task_on_stuck(struct tg_lua *lua, void (*fn)(struct tg_scope *scope))
+{
+    tg_lua_tasks(lua)->on_stuck = fn;
+}
+
+struct tg_task *tg_scope_next(const struct tg_scope *scope, const struct tg_task *task)
+{
+    if (!task)
+        return scope->main;
+    if (task->children)
+        return task->children;
+    while (task != scope->main && !task->sibling)
+        task = task->parent;
+    return task == scope->main ? NULL : task->sibling;
+}
+
+void *tg_task_waits_by(const struct tg_task *task, void (*cancel)(void *arg))
+{
+    return task->state == TG_TASK_WAITING && task->wait.cancel == cancel ? task->wait.arg : NULL;
+}
+
+void tg_scope_check(struct tg_scope *scope, const struct tg_lua_tasks *tasks)
+{
+    if (!scope->stuck || !scope->main || !tasks->on_stuck)
+        return;
+    if (scope->stuck == scope->live + (scope->main->state != TG_TASK_IDLE))
+        tasks->on_stuck(scope);
 }
 
 /* --- Life ------------------------------------------------------------------------------------- */

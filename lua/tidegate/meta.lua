@@ -72,6 +72,58 @@ function Group:next(seconds) end
 ---@return tidegate.Group
 function tg.group() end
 
+--- Values from hand to hand, first in first out, between the tasks of one exchange or of several.
+--- As a body: each item is written as it comes, until the channel is closed.
+---@class tidegate.Channel
+---@operator call: any
+---@operator len: integer how many values are in it
+local Channel = {}
+--- Waits while it is full. Raises when it is closed, or once nobody is left who could get.
+---@async
+---@param value any but nil
+function Channel:put(value) end
+--- Never waits.
+---@param value any but nil
+---@return boolean done
+---@return "full"? why not
+function Channel:try_put(value) end
+--- Waits while it is empty; `ch()` does the same. nil when it is closed and empty. Raises
+--- { orphaned = true, message } once nobody is left who could put.
+---@async
+---@return any value
+function Channel:get() end
+--- Never waits.
+---@return any value
+---@return "empty"|"closed"? why there is none
+function Channel:try_get() end
+--- for value in ch:items() do, until it is closed and empty.
+---@return async fun(): any
+---@return tidegate.Channel
+function Channel:items() end
+--- Nothing more is put; what is in it can still be got. A second close does nothing.
+function Channel:close() end
+--- Names a task that will put: when all that were named have ended, `get` raises where it would
+--- wait.
+---@param task tidegate.Task
+---@return tidegate.Task task
+function Channel:producer(task) end
+
+--- A channel with room for so many values; none (the default): put waits for get. One that an
+--- exchange has made for its own tasks ends their waits with an error when nobody is left to do the
+--- other half; `shared` says that others will use it.
+---@param capacity? integer
+---@param options? { shared?: boolean }
+---@return tidegate.Channel
+function tg.channel(capacity, options) end
+
+--- Waits for the first that can be done of several: to get from a channel, or to put to one with
+--- { channel, value }.
+---@async
+---@param list { [integer]: tidegate.Channel|{ [1]: tidegate.Channel, [2]: any }, timeout?: number }
+---@return integer? which nil when it was none in time
+---@return any value true for a put; nil for a channel that is closed and empty
+function tg.select(list) end
+
 --- The time of day: seconds since 1970, with a fraction.
 ---@return number
 function tg.now() end

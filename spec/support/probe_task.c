@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "lua/bind_channel.h"
 #include "lua/bind_group.h"
 #include "lua/bind_task.h"
 #include "lua/bind_time.h"
@@ -199,6 +200,7 @@ static int open_globals(lua_State *L)
     tg_time_open(L);
     tg_task_open(L);
     tg_group_open(L);
+    tg_channels_open(L);
     lua_setglobal(L, "tg");
     luaL_newlib(L, functions);
     lua_setglobal(L, "probe");
