@@ -176,7 +176,8 @@ static void check_validity(struct tg_slice text)
     list[0] = '[';
     if (text.len)
         memcpy(list + 1, text.p, text.len);
-    memcpy(list + 1 + text.len, "]!", 2);
+    list[text.len + 1] = ']';
+    list[text.len + 2] = '!';
     if (valid)
         CHECK(tg_utf8_valid(text));
     CHECK(!tg_json_valid((struct tg_slice){list, text.len + 3}));

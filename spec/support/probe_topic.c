@@ -584,8 +584,8 @@ struct storm {
 struct storm_thread {
     struct storm *storm;
     pthread_t thread;
-    bool started;
     int number;
+    bool started;
     bool good;
 };
 
