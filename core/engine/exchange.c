@@ -695,6 +695,13 @@ bool tg_exchange_has_field(const struct tg_exchange *x, struct tg_slice name)
     return false;
 }
 
+/* The fields have changed, and perhaps moved: what is to be committed is what they are now. */
+static void follow_fields(struct tg_exchange *x)
+{
+    if (x->head.fields.p)
+        x->head.fields = tg_buf_slice(&x->fields);
+}
+
 enum tg_status tg_exchange_add_field(struct tg_exchange *x, struct tg_slice name,
                                      struct tg_slice value)
 {
@@ -710,6 +717,7 @@ enum tg_status tg_exchange_add_field(struct tg_exchange *x, struct tg_slice name
         status = tg_buf_add(&x->fields, "\r\n", 2);
     if (status != TG_OK)
         x->fields.len = before;
+    follow_fields(x);
     return status;
 }
 
@@ -750,4 +758,5 @@ void tg_exchange_remove_field(struct tg_exchange *x, struct tg_slice name)
         x->fields.len -= at - from;
         at = from;
     }
+    follow_fields(x);
 }

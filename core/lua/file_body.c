@@ -368,13 +368,10 @@ static void describe(lua_State *L, struct tg_out *out, int index, struct tg_body
         apply_conditions(L, x, s, index, &info);
     }
     about->length = s->text ? strlen(s->text) + 1 : length_of(L, s);
-    if (s->text || *s->boundary) {
-        if (!s->text)
-            add_disposition(L, x, index);
-        return; /* the type stands there */
-    }
-    about->media_type = type_of(L, index);
-    add_disposition(L, x, index);
+    if (!s->text && !about->part)
+        add_disposition(L, x, index);
+    if (!s->text && !*s->boundary) /* else the type stands there */
+        about->media_type = type_of(L, index);
 }
 
 static void drop(lua_State *L, struct tg_out *out, int index)
