@@ -43,6 +43,7 @@ struct tidegate {
     char *text; /* or NULL */
     struct event_base *base;
 
+    uint64_t made_at; /* coarse milliseconds */
     struct tg_common common;
     struct tg_worker *workers;
     unsigned worker_count;
@@ -67,6 +68,9 @@ enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch)
 /* Loads the script anew for every worker, aside, and switches them all or none.  Logs what came of it,
  * and why not.  On the loader's thread, or on the host's. */
 enum tg_status tg_gateway_reload(struct tidegate *g);
+
+/* Any thread, while the gateway is there. */
+void tg_gateway_stats(void *gateway, struct tg_host_stats *out);
 
 /* Asks for a reload.  Any thread. */
 enum tg_status tg_loader_ask(struct tidegate *g);

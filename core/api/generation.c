@@ -54,7 +54,9 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
                  .post = w->post,
                  .streams = &w->streams,
                  .worker = w->index + 1,
-                 .generation = number},
+                 .generation = number,
+                 .stats = tg_gateway_stats,
+                 .gateway = g},
         .slices = &w->slices,
         .suspended = tg_worker_on_suspended,
         .suspended_arg = w,
@@ -75,6 +77,33 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
     tg_free(*out);
     *out = NULL;
     return status;
+}
+
+/* --- Figures ------------------------------------------------------------------------------------ */
+
+static uint64_t look(const atomic_uint_fast64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void tg_gateway_stats(void *gateway, struct tg_host_stats *out)
+{
+    const struct tidegate *g = gateway;
+    *out = (struct tg_host_stats){
+        .workers = g->worker_count,
+        .generation = atomic_load(&g->common.number),
+        .uptime = tg_clock_coarse_ms() - g->made_at,
+        .connections = atomic_load(&g->common.connections),
+    };
+    for (unsigned w = 0; w < g->worker_count; w++) {
+        const struct tg_engine_stats *stats = &g->workers[w].engine.stats;
+        out->begun += look(&stats->begun);
+        out->bytes += look(&stats->bytes);
+        for (size_t i = 0; i <= TG_ENDING_CANCELLED; i++)
+            out->ended[i] += look(&stats->ended[i]);
+        for (size_t i = 0; i < sizeof out->answered / sizeof *out->answered; i++)
+            out->answered[i] += look(&stats->answered[i]);
+    }
 }
 
 /* --- The first -------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/gateway.h"
+#include "util/clock.h"
 #include "util/mem.h"
 #include "util/store.h"
 
@@ -158,6 +159,7 @@ enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_o
     struct tidegate *g = tg_calloc(1, sizeof *g);
     if (!g)
         return TIDEGATE_ENOMEM;
+    g->made_at = tg_clock_coarse_ms();
     g->host_log = options->log;
     g->host_log_arg = options->log_arg;
     g->log = (struct tg_log){options->log ? pass_log : NULL, g, (enum tg_level)options->log_level};

@@ -105,6 +105,10 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
     const struct tg_head *head = tg_conn_head(x->conn);
     struct tg_slice method = tg_conn_span(x->conn, head->method);
     struct tg_script *script = x->script;
+    struct tg_engine_stats *stats = &x->engine->stats;
+    tg_count(&stats->ended[ending], 1);
+    tg_count(&stats->answered[x->writer.committed ? x->head.status / 100 % 6 : 0], 1);
+    tg_count(&stats->bytes, x->writer.bytes);
     log_access(x, method.p, method.len, tg_conn_span(x->conn, head->target), ending);
     stop_source(x);
     script->ops->close(x, ending);
@@ -579,6 +583,7 @@ void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn)
     x->script->users++;
     x->conn = conn;
     x->number = ++engine->exchanges;
+    tg_count(&engine->stats.begun, 1);
     x->started = tg_clock_ns();
     tg_buf_init(&x->fields, TG_RESPONSE_FIELDS_MAX);
     tg_buf_init(&x->plain, TG_RESPONSE_FIELDS_MAX);

@@ -6,6 +6,7 @@
 #ifndef TG_ENGINE_EXCHANGE_H
 #define TG_ENGINE_EXCHANGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -73,6 +74,22 @@ struct tg_script {
     void *on_unused_arg;
 };
 
+/* Written by the engine's thread, read by any. */
+struct tg_engine_stats {
+    atomic_uint_fast64_t begun;
+    atomic_uint_fast64_t ended[TG_ENDING_CANCELLED + 1]; /* by how they ended */
+    atomic_uint_fast64_t
+        answered[6];            /* by the first digit of the status that was sent; 0: none was */
+    atomic_uint_fast64_t bytes; /* of bodies */
+};
+
+/* For the one thread that writes it: no locked instruction. */
+static inline void tg_count(atomic_uint_fast64_t *counter, uint64_t by)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
+                          memory_order_relaxed);
+}
+
 struct tg_engine {
     const struct tg_limits *limits;
     const struct tg_log *log;
@@ -84,6 +101,7 @@ struct tg_engine {
     uint64_t exchanges;    /* begun so far; ids are made of it */
     uint32_t epoch;        /* another at each start */
     struct tg_match match; /* space to match in */
+    struct tg_engine_stats stats;
 };
 
 /* What went wrong, as the engine and the log know it. */

@@ -13,6 +13,7 @@
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
 #include "lua/bind_sse.h"
+#include "lua/bind_stats.h"
 #include "lua/bind_task.h"
 #include "lua/bind_time.h"
 #include "lua/bind_topic.h"
@@ -28,6 +29,7 @@ static int open_core(lua_State *L)
     tg_sequence_open(L);
     tg_formats_open(L);
     tg_shared_open(L);
+    tg_stats_open(L);
     tg_fetch_open(L);
     tg_topics_open(L);
     tg_sse_open(L);

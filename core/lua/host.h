@@ -4,9 +4,22 @@
 
 #include <stdint.h>
 
+#include "engine/exchange.h"
+
 struct tg_post;
 struct tg_stores;
 struct tg_streams;
+
+struct tg_host_stats {
+    unsigned workers;
+    uint64_t generation;
+    uint64_t uptime; /* milliseconds */
+    uint64_t connections;
+    uint64_t begun; /* exchanges */
+    uint64_t ended[TG_ENDING_CANCELLED + 1];
+    uint64_t answered[6]; /* by the first digit of the status; 0: none was sent */
+    uint64_t bytes;       /* of their bodies */
+};
 
 /* Borrowed: all of it outlives the state. */
 struct tg_lua_host {
@@ -15,6 +28,9 @@ struct tg_lua_host {
     struct tg_streams *streams; /* the worker's, behind tg.sse */
     unsigned worker;            /* its number, from 1 on */
     uint64_t generation;
+    /* The gateway's figures, of all its workers. */
+    void (*stats)(void *gateway, struct tg_host_stats *out);
+    void *gateway;
 };
 
 #endif

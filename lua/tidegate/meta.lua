@@ -200,6 +200,20 @@ function tg._list_below(root, path, follow) end
 ---@return string
 function tg._media_type(path) end
 
+---@class tidegate.Stats
+---@field worker integer the one that asks, from 1 on
+---@field workers integer
+---@field generation integer
+---@field uptime number seconds
+---@field connections integer open now
+---@field exchanges table<string, integer> open, total, bytes; done, client_closed, timeout, error,
+--- shutdown, cancelled; and by answer: none, 1xx, 2xx, 3xx, 4xx, 5xx
+---@field memory { lua: integer, heap: integer } bytes of this Lua state, and of the whole process
+
+--- What the gateway does, in figures: those of all workers, added up.
+---@return tidegate.Stats
+function tg.stats() end
+
 --- A store of strings and numbers that all workers and generations of the script have in common.
 --- Every call is atomic. What was used least recently makes room for what is new.
 ---@class tidegate.Shared
