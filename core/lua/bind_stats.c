@@ -7,6 +7,7 @@
 
 #include "lua/host.h"
 #include "lua/state.h"
+#include "lua/topic_stats.h"
 
 static void set_count(lua_State *L, const char *name, uint64_t count)
 {
@@ -57,6 +58,8 @@ static int l_stats(lua_State *L)
     lua_setfield(L, -2, "uptime");
     set_exchanges(L, &stats);
     set_memory(L);
+    tg_topics_push_stats(L);
+    lua_setfield(L, -2, "topics");
     return 1;
 }
 

@@ -371,7 +371,8 @@ static void take_result(lua_State *L, struct tg_printer *p)
     if (!text)
         tg_print_fail(L, p, "the format's element returned a %s, expected a string",
                       luaL_typename(L, -1));
-    tg_writer_write(p->watch.w, text, len);
+    else
+        tg_writer_write(p->watch.w, text, len);
     p->result = false;
     lua_pop(L, 1);
 }
@@ -380,14 +381,14 @@ static void take_result(lua_State *L, struct tg_printer *p)
 static void print_item(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
     struct tg_writer *w = p->watch.w;
-    if (print_scalar(L, w, f->format, -1)) {
+    bool special = tg_is_special(f->format);
+    bool printed =
+        special ? print_special(L, p, f->format, f->count) : print_scalar(L, w, f->format, -1);
+    if (printed) {
         lua_pop(L, 1);
         end_item(w, f);
-    } else if (!tg_is_special(f->format)) {
+    } else if (!special) {
         open_value(L, p, f->format->inner);
-    } else if (print_special(L, p, f->format, f->count)) {
-        lua_pop(L, 1);
-        end_item(w, f);
     }
 }
 

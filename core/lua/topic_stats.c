@@ -138,20 +138,10 @@ void tg_topics_push_stats(lua_State *L)
     lua_remove(L, -2);
 }
 
-static int l_stats(lua_State *L)
-{
-    lua_createtable(L, 0, 1);
-    tg_topics_push_stats(L);
-    lua_setfield(L, -2, "topics");
-    return 1;
-}
-
 void tg_topic_stats_open(lua_State *L)
 {
     luaL_newmetatable(L, HELD_TYPE);
     lua_pushcfunction(L, held_gc);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
-    lua_pushcfunction(L, l_stats);
-    lua_setfield(L, -2, "stats");
 }

@@ -7,6 +7,6 @@
 /* Pushes a table of the figures of all topics, and of each. Raises. */
 void tg_topics_push_stats(lua_State *L);
 
-void tg_topic_stats_open(lua_State *L); /* adds `stats` to the table on top; once per state */
+void tg_topic_stats_open(lua_State *L); /* once per state */
 
 #endif

@@ -209,6 +209,7 @@ function tg._media_type(path) end
 ---@field exchanges table<string, integer> open, total, bytes; done, client_closed, timeout, error,
 --- shutdown, cancelled; and by answer: none, 1xx, 2xx, 3xx, 4xx, 5xx
 ---@field memory { lua: integer, heap: integer } bytes of this Lua state, and of the whole process
+---@field topics tidegate.TopicsStats
 
 --- What the gateway does, in figures: those of all workers, added up.
 ---@return tidegate.Stats
@@ -492,10 +493,6 @@ function Topic:close() end
 ---@field count integer of topics
 ---@field slow integer of subscribers
 ---@field by_name table<string, tidegate.TopicStats> a thousand of them at most
-
---- Figures of this gateway.
----@return { topics: tidegate.TopicsStats }
-function tg.stats() end
 
 --- For tg.poll: what follows the id `after` as JSON (with lines: a line for each event), and the
 --- id to go on after; nil and that id when nothing came.

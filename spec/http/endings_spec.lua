@@ -232,21 +232,25 @@ describe("ten thousand exchanges", function()
   -- Nothing but the one that asks.
   local function at_rest()
     local now
-    server.eventually(function()
+    local rests = pcall(server.eventually, function()
       now = measure()
       return now.unclosed == 1 and now.stats.connections == 1
     end, 30)
+    if not rests then
+      error(("%d exchanges, %d connections are still there"):format(now.unclosed, now.stats.connections))
+    end
     return now
   end
 
   it("end in every way, each told of once, and leave nothing behind (B15, B35, B81)", function()
     run(0.2)
     run(0.2)
-    local before, fds = at_rest(), s:fds()
+    local before = at_rest()
+    local fds = s:fds()
     local total = run(server.sanitized and 0.2 or 1)
     local after = at_rest()
     assert.is_true(server.sanitized or total >= 10000, total)
-    assert.equal(fds, s:fds())
+    server.eventually(function() return s:fds() <= fds end)
 
     local function grown(name) return after.stats.exchanges[name] - before.stats.exchanges[name] end
     local measured = after.stats.exchanges.total - before.stats.exchanges.total - total
@@ -264,6 +268,7 @@ describe("ten thousand exchanges", function()
     end
     assert.is_true(after.stats.memory.lua - before.stats.memory.lua < 16384,
       "Lua: " .. after.stats.memory.lua - before.stats.memory.lua)
+    -- Caches fill for some runs more; what leaks is told by LeakSanitizer, byte by byte.
     if not server.sanitized then
       assert.is_true(after.stats.memory.heap - before.stats.memory.heap < 65536,
         "heap: " .. after.stats.memory.heap - before.stats.memory.heap)
@@ -304,7 +309,12 @@ describe("a client that leaves", function()
           { "/sleep", get = function() tg.sleep(30) end },
           { "/generator", get = function() return { body = tg.generate(function(yield) yield(1) tg.sleep(30) end) } end },
           { "/function", get = function() return { body = function(out) out:write("x") tg.sleep(30) end } end },
-          { "/channel", get = function() return { body = function(out) out:write("x") tg.channel(1):get() end } end },
+          { "/wrapped", get = function()
+            return { body = function(out)
+              out:write("x")
+              coroutine.wrap(function() tg.wait(function() end) end)()
+            end }
+          end },
           { "/join", get = function() tg.spawn(function() tg.sleep(30) end):join() end },
           { "/body", post = function(request) request.body:all() end },
         },
@@ -316,7 +326,7 @@ describe("a client that leaves", function()
     ["while a handler sleeps"] = "GET /x/sleep HTTP/1.1\r\nHost: x\r\n\r\n",
     ["while a generator pauses"] = "GET /x/generator HTTP/1.1\r\nHost: x\r\n\r\n",
     ["while a function body pauses"] = "GET /x/function HTTP/1.1\r\nHost: x\r\n\r\n",
-    ["while its body waits for a channel"] = "GET /x/channel HTTP/1.1\r\nHost: x\r\n\r\n",
+    ["while a coroutine of its body's waits"] = "GET /x/wrapped HTTP/1.1\r\nHost: x\r\n\r\n",
     ["while a task is waited for"] = "GET /x/join HTTP/1.1\r\nHost: x\r\n\r\n",
     ["in the middle of its upload"] = "POST /x/body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab",
     ["with another request behind"] = "GET /x/sleep HTTP/1.1\r\nHost: x\r\n\r\nGET /x/sleep HTTP/1.1\r\nHost: x\r\n\r\n",
