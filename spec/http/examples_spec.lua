@@ -160,6 +160,30 @@ describe("examples/gateway.lua", function()
   end)
 end)
 
+describe("examples/chat.lua", function()
+  it("answers its curl lines: what is said in a room is read there", function()
+    local s <close> = server.start({ file = "examples/chat.lua" })
+    local lines = curl_lines(read("examples/chat.lua"), "%-%- curl ([^\n]*)")
+    assert.equal(2, #lines)
+    local function run(line, ...)
+      local arguments = words(line)
+      for i, word in ipairs(arguments) do arguments[i] = word:gsub("^http://127%.0%.0%.1:8080", s.url) end
+      return curl.run(table.move({ ... }, 1, select("#", ...), #arguments + 1, arguments))
+    end
+    local say = lines[2]:gsub("hello", "hello + <ö>%%21\n")
+    assert.equal(204, run(say).status)
+    local result = run(lines[1], "--max-time", "1")
+    assert.equal(200, result.status)
+    assert.matches('^retry: 1000\n\nevent: tidegate%-gap\n.*\ndata: {"at":%d+,"name":"curl","text":"hello %+ <ö>%%21"}\n\n$',
+      result.stdout)
+    for _, text in ipairs({ "", "  ", ("x"):rep(2001), "\xff" }) do
+      assert.equal(422, run(say:gsub("'text=.*'", "'text=" .. text .. "'"), "-d", "name=x").status)
+    end
+    assert.equal(404, curl.run({ s.url .. "/rooms/No%20Room/events" }).status)
+    assert.matches("<title>Chat</title>", curl.run({ s.url .. "/" }).stdout)
+  end)
+end)
+
 describe("the README's script", function()
   it("counts to five, half a second each", function()
     local script = read("README.md"):match("```lua\n(.-)```")
