@@ -83,6 +83,13 @@ local function rows_encoded()
   return { headers = { ["Content-Type"] = "application/json" }, body = text }
 end
 
+local asleep = 0
+
+local function sleep()
+  asleep = asleep + 1
+  tg.sleep(1000)
+end
+
 local function pass() end
 
 local function chain(count)
@@ -109,5 +116,7 @@ return {
     { "/rows-cjson", get = rows_encoded },
     { "/idle", get = idle },
     { "/idle-function", get = idle_function },
+    { "/sleep", get = sleep },
+    { "/asleep", get = function() return { body = tostring(asleep) } end },
   },
 }
