@@ -479,7 +479,7 @@ void tg_conn_chores(struct tg_conn *conn)
         tg_file_send_go_on(conn);
     else if (conn->finishing)
         finish_when_sent(conn);
-    else if (conn->drain_fn && waiting <= conn->drain_mark)
+    else if (conn->drain_fn && waiting + tg_file_send_waiting(conn) <= conn->drain_mark)
         call_drained(conn);
     else if (conn->body_fn && conn->body_ready)
         tg_conn_body_tell(conn);

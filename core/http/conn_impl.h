@@ -145,6 +145,11 @@ void tg_conn_stop_file(void *sink);
 void tg_file_send_go_on(struct tg_conn *conn); /* the output is empty */
 void tg_file_send_free(struct tg_conn *conn);
 
+/* What is written while a file is sent stands behind it: where it is kept until then.  NULL when out of
+ * memory. */
+struct evbuffer *tg_file_send_behind(struct tg_conn *conn);
+size_t tg_file_send_waiting(const struct tg_conn *conn); /* bytes in it */
+
 /* server.c */
 
 /* Counts the connection of its address; false: limits.connections_per_address are there already. */

@@ -43,8 +43,16 @@ static ssize_t write_now(struct tg_conn *conn, const struct iovec *runs, int n)
     return sent;
 }
 
+/* Where bytes wait that the socket does not take now; NULL when out of memory. */
+static struct evbuffer *waiting_of(struct tg_conn *conn)
+{
+    return conn->file ? tg_file_send_behind(conn) : tg_conn_output(conn);
+}
+
 static void write_later(struct tg_conn *conn)
 {
+    if (conn->file)
+        return;
     if (!(bufferevent_get_enabled(conn->bev) & EV_WRITE))
         bufferevent_enable(conn->bev, EV_WRITE);
 }
@@ -70,10 +78,10 @@ static size_t total(const struct iovec *runs, int n)
 
 static enum tg_status put_aside(struct tg_conn *conn, const struct iovec *runs, int n)
 {
-    struct evbuffer *out = tg_conn_output(conn);
+    struct evbuffer *out = waiting_of(conn);
     write_later(conn);
     for (int i = 0; i < n; i++)
-        if (runs[i].iov_len && evbuffer_add(out, runs[i].iov_base, runs[i].iov_len) != 0)
+        if (runs[i].iov_len && (!out || evbuffer_add(out, runs[i].iov_base, runs[i].iov_len) != 0))
             return fail(conn);
     return TG_OK;
 }
@@ -98,9 +106,10 @@ static enum tg_status put_lent_aside(struct tg_conn *conn, struct iovec rest, st
 {
     if (rest.iov_len < LEND_FROM)
         return put_aside(conn, &rest, 1);
+    struct evbuffer *out = waiting_of(conn);
     write_later(conn);
-    if (evbuffer_add_reference(tg_conn_output(conn), rest.iov_base, rest.iov_len, lent->release,
-                               lent->arg) != 0)
+    if (!out ||
+        evbuffer_add_reference(out, rest.iov_base, rest.iov_len, lent->release, lent->arg) != 0)
         return fail(conn);
     lent->release = NULL;
     return TG_OK;
@@ -334,7 +343,7 @@ static enum tg_status send_parcel(void *sink, const struct tg_parcel *parcel, tg
 static size_t pending(void *sink)
 {
     const struct tg_conn *conn = sink;
-    return conn->unsent;
+    return conn->unsent + tg_file_send_waiting(conn);
 }
 
 static void on_drain(void *sink, size_t low_water, void (*fn)(void *arg), void *arg)

@@ -23,6 +23,7 @@ struct tg_file_send {
     struct event writable;
     void (*on_sent)(void *arg, enum tg_status status);
     void *arg;
+    struct evbuffer *behind; /* NULL: nothing */
 };
 
 void tg_file_send_free(struct tg_conn *conn)
@@ -31,8 +32,34 @@ void tg_file_send_free(struct tg_conn *conn)
         return;
     if (conn->file->watching)
         event_del(&conn->file->writable);
+    if (conn->file->behind)
+        evbuffer_free(conn->file->behind);
     tg_free(conn->file);
     conn->file = NULL;
+}
+
+struct evbuffer *tg_file_send_behind(struct tg_conn *conn)
+{
+    struct tg_file_send *file = conn->file;
+    if (!file->behind)
+        file->behind = evbuffer_new();
+    return file->behind;
+}
+
+size_t tg_file_send_waiting(const struct tg_conn *conn)
+{
+    const struct tg_file_send *file = conn->file;
+    return file && file->behind ? evbuffer_get_length(file->behind) : 0;
+}
+
+/* The whole file is sent: what stands behind it is next. */
+static enum tg_status send_behind(struct tg_conn *conn)
+{
+    struct evbuffer *behind = conn->file->behind;
+    if (!behind || !evbuffer_get_length(behind))
+        return TG_OK;
+    bufferevent_enable(conn->bev, EV_WRITE);
+    return evbuffer_add_buffer(tg_conn_output(conn), behind) == 0 ? TG_OK : TG_ENOMEM;
 }
 
 void tg_conn_stop_file(void *sink)
@@ -153,7 +180,11 @@ void tg_file_send_go_on(struct tg_conn *conn)
     }
     void (*on_sent)(void *arg, enum tg_status status) = conn->file->on_sent;
     void *arg = conn->file->arg;
+    if (status == TG_OK)
+        status = send_behind(conn);
     tg_file_send_free(conn);
+    if (conn->finishing || conn->drain_fn) /* what others have waited for meanwhile */
+        tg_server_wake(conn->server, conn, false);
     on_sent(arg, status);
 }
 

@@ -33,6 +33,7 @@ static int make(lua_State *L)
     call->out.ref = call->ref;
     call->out.call = call;
     call->out.writer = &x->writer;
+    tg_queue_init(&call->senders);
     x->script_data = call;
     return 0;
 }

@@ -35,6 +35,8 @@ struct tg_call {
     const struct tg_lua_interceptor *running;
     enum tg_stage stage;
     bool streamed;                       /* the request's body goes to another server */
+    struct tg_task *sender;              /* that waits until a file is sent; or NULL */
+    struct tg_queue senders;             /* those that have files to send after that */
     struct tg_task *reader;              /* that waits for more of the request's body; or NULL */
     struct tg_lua_interceptor *enqueued; /* made for this exchange; a list */
     struct tg_out out;                   /* the response's body */

@@ -57,7 +57,7 @@ struct tg_serving {
     char boundary[2 * BOUNDARY_BYTES + 1]; /* "" unless there are several parts */
     struct tg_buf type;                    /* of each part */
     struct tg_buf part;                    /* the head of one */
-    struct tg_task *task;
+    struct tg_call *call;
     struct tg_writer_watch watch;
     enum tg_status sent;
 };
@@ -406,18 +406,30 @@ static int raise_short(lua_State *L)
 
 static int write_on(lua_State *L);
 
+/* A socket sends one file at a time: the next of the exchange's tasks may. */
+static struct tg_task *let_next_send(struct tg_call *call)
+{
+    struct tg_task *task = call->sender;
+    call->sender = NULL;
+    tg_queue_wake(&call->senders);
+    return task;
+}
+
 static void on_sent(void *arg, enum tg_status status)
 {
     struct tg_serving *s = arg;
     s->sent = status;
-    tg_task_wake(s->task);
+    if (status < 0 && s->watch.w) /* whoever writes after it would be taken for a part of it */
+        tg_writer_stop_file(s->watch.w);
+    tg_task_wake(let_next_send(s->call));
 }
 
 static void stop_sending(void *arg)
 {
-    const struct tg_serving *s = arg;
+    struct tg_serving *s = arg;
     if (s->watch.w)
         tg_writer_stop_file(s->watch.w);
+    let_next_send(s->call);
 }
 
 static void check_sent(lua_State *L, enum tg_status status)
@@ -450,10 +462,12 @@ static int went_on(lua_State *L, int status, lua_KContext context)
 static bool send_run(lua_State *L, struct tg_writer *w, struct tg_serving *s)
 {
     uint64_t len = s->left;
-    s->task = tg_task_check(L);
+    struct tg_task *task = tg_task_check(L);
     s->left = 0;
     enum tg_status status = tg_writer_send_file(w, s->fd, s->offset, len, on_sent, s);
     check_sent(L, status);
+    if (status == TG_AGAIN)
+        s->call->sender = task;
     return status == TG_AGAIN;
 }
 
@@ -498,9 +512,14 @@ static int write_on(lua_State *L)
     struct tg_writer *w = ((const struct tg_out *)lua_touserdata(L, OUT))->writer;
     struct tg_serving *s = ((const struct box *)lua_touserdata(L, BOX))->s;
     struct tg_task_wait wait = {stop_sending, s};
+    struct tg_task_wait turn = {NULL, NULL};
     for (;;) {
         if (w->must_wait)
             return tg_out_wait(L, w, went_on);
+        if (s->call->sender && tg_writer_sends_files(w)) {
+            tg_task_check(L);
+            return tg_queue_wait(L, &s->call->senders, &turn, went_on);
+        }
         if (!s->left && !next_run(L, w, s))
             break;
         bool read = s->by_reading || s->left <= READ_UP_TO || !tg_writer_sends_files(w);
@@ -542,6 +561,7 @@ static int write_file(lua_State *L)
     luaL_setmetatable(L, SERVING_TYPE);
     lua_toclose(L, BOX);
     box->s = take(L, out);
+    box->s->call = out->call;
     return write_on(L);
 }
 

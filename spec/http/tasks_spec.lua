@@ -129,6 +129,29 @@ return {
         tg.sleep(100)
       end }
     end },
+    { "/files", get = function(_, ctx)
+      local length = ctx.request.query.length
+      ctx:write_response { status = 200, headers = { ["Content-Length"] = length } }
+      local work = {}
+      for i = 1, 3 do
+        work[i] = function() ctx:write_response_body(tg.file("FILE" .. i)) end
+        work[i + 3] = function()
+          for _ = 1, 300 do ctx:write_response_body(("%d"):format(i):rep(999) .. "\n") end
+        end
+      end
+      tg.all(work)
+    end },
+    { "/file-ends-it", get = function(_, ctx)
+      ctx:write_response { status = 200 }
+      tg.spawn(function() ctx:write_response_body(tg.file("FILE1")) note("file sent") end)
+      tg.sleep(0)
+      ctx:write_response_body("the end")
+    end },
+    { "/cut-file", get = function(_, ctx)
+      ctx:write_response { status = 200 }
+      pcall(tg.timeout, 0.05, ctx.write_response_body, ctx, tg.file("FILE4"))
+      ctx:write_response_body("after")
+    end },
     { "/after-the-end", get = function()
       return { body = function(out)
         tg.spawn(function()
@@ -178,8 +201,20 @@ return {
 describe("the tasks of an exchange", function()
   local s
 
-  setup(function() s = server.start({ script = SCRIPT }) end)
-  teardown(function() s:stop() end)
+  local folder
+
+  setup(function()
+    folder = server.folder()
+    for i = 1, 3 do
+      server.write(folder .. "/file" .. i, (("%s"):format(("abc"):sub(i, i)):rep(65535) .. "\n"):rep(16))
+    end
+    server.write(folder .. "/file4", ("d"):rep(2 ^ 24))
+    s = server.start({ script = SCRIPT:gsub("FILE", folder .. "/file") })
+  end)
+  teardown(function()
+    s:stop()
+    server.remove_folder(folder)
+  end)
 
   local function get(path) return assert(raw.get(s.port, path)) end
   local function notes() return get("/notes").body end
@@ -293,6 +328,44 @@ describe("the tasks of an exchange", function()
         counts[line:sub(1, 1)] = (counts[line:sub(1, 1)] or 0) + 1
       end
       assert.same({ ["1"] = 2000, ["2"] = 2000, ["3"] = 2000, ["4"] = 2000 }, counts)
+    end)
+
+    for _, length in ipairs({ "", "?length=4045728" }) do
+      it("with files among it, which stay whole, " .. (length == "" and "in chunks" or "of a length"), function()
+        local c <close> = stream("/files" .. length, { rcvbuf = 4096 })
+        harness.sleep(0.1)
+        local response = c:read_response(60)
+        assert.is_true(response.complete)
+        assert.equal(3 * 16 * 65536 + 3 * 300 * 1000, #response.body)
+        local left = response.body
+        for i = 1, 3 do
+          local letter = ("abc"):sub(i, i)
+          local file = (letter:rep(65535) .. "\n"):rep(16)
+          local first = assert(left:find(letter, 1, true))
+          assert.is_true(left:sub(first, first + #file - 1) == file, "file " .. i .. " is not in one piece")
+          left = left:sub(1, first - 1) .. left:sub(first + #file)
+        end
+        for line in left:gmatch("([^\n]*)\n") do assert.equal(line:sub(1, 1):rep(999), line) end
+      end)
+    end
+
+    it("behind a file that another still sends, to its end", function()
+      local c <close> = stream("/file-ends-it", { rcvbuf = 4096 })
+      harness.sleep(0.1)
+      local response = c:read_response(30)
+      assert.is_true(response.complete)
+      assert.equal(16 * 65536 + 7, #response.body)
+      assert.equal("the end", response.body:sub(-7))
+      c:send("GET /notes HTTP/1.1\r\nHost: a\r\n\r\n")
+      assert.equal(200, c:read_response().status)
+    end)
+
+    it("not behind a file that was cut short: that breaks it (B33)", function()
+      local c <close> = stream("/cut-file", { rcvbuf = 4096 })
+      harness.sleep(0.2)
+      local response = c:read_response(30)
+      assert.is_false(response.complete)
+      assert.is_nil(response.body:find("after", 1, true))
     end)
 
     it("until the client goes, and are closed, all that wait for it (B13, B20)", function()
