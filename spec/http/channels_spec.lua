@@ -159,7 +159,7 @@ describe("a channel as a body", function()
 
   it("writes them as the elements of a sequence where Content-Type says so", function()
     local json = body("tables", "application/json")
-    assert.equal('[{"a":1},[1,[2]],3,true,null]', (json:gsub("\n", "")))
+    assert.equal('[{"a":1},[1,[2]],3,true,null]', json)
     assert.equal('[1,["a","b"],[2]]', (body("sequences", "application/json"):gsub("\n", "")))
     assert.equal("[]", (body("empty", "application/json")))
   end)
