@@ -235,8 +235,6 @@ enum tidegate_status tidegate_start(struct tidegate *g)
     if (!server_of(g) || g->started)
         return TIDEGATE_EINVAL;
     g->started = true;
-    if (g->base)
-        tg_worker_start_alarm(&g->workers[0]);
     for (size_t n = 0; (address = address_to_listen_on(g, n)) != NULL; n++) {
         enum tg_status status = tg_server_listen(server_of(g), address, &why);
         if (status != TG_OK)
@@ -247,6 +245,8 @@ enum tidegate_status tidegate_start(struct tidegate *g)
         if (status != TG_OK)
             return refused(g, "workers", why, status);
     }
+    if (g->base)
+        tg_worker_start(&g->workers[0]);
     return TIDEGATE_OK;
 }
 

@@ -27,6 +27,23 @@ static void on_unused(void *arg)
     event_active(w->sweep, EV_TIMEOUT, 1);
 }
 
+static void on_generation_stopped(void *arg)
+{
+    struct tg_generation *generation = arg;
+    generation->stopping = false;
+    event_active(generation->worker->sweep, EV_TIMEOUT, 1);
+}
+
+/* Its exchanges are over; its on_stop may have more to do. */
+static bool is_over(struct tg_generation *generation)
+{
+    if (tg_lua_script_engine(generation->script)->users || generation->stopping)
+        return false;
+    generation->stopping =
+        tg_lua_script_stop(generation->script, on_generation_stopped, generation);
+    return !generation->stopping;
+}
+
 static void free_unused(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -35,7 +52,7 @@ static void free_unused(evutil_socket_t fd, short what, void *arg)
     struct tg_generation **link = &w->retired;
     while (*link) {
         struct tg_generation *generation = *link;
-        if (tg_lua_script_engine(generation->script)->users) {
+        if (!is_over(generation)) {
             link = &generation->next;
             continue;
         }
@@ -56,7 +73,10 @@ static void adopt(struct tg_worker *w, struct tg_generation *generation)
         tg_worker_stop_alarm(w);
         tg_worker_start_alarm(w);
     }
+    generation->worker = w;
     tg_lua_script_adopt(generation->script);
+    if (w->serving)
+        tg_lua_script_start(generation->script);
 }
 
 static void retire(struct tg_worker *w, struct tg_generation *generation)
@@ -129,7 +149,7 @@ void tg_worker_on_suspended(void *arg)
 
 /* --- Stopping --------------------------------------------------------------------------------- */
 
-static void on_drained(void *arg)
+static void finish(void *arg)
 {
     struct tg_worker *w = arg;
     w->drained = true;
@@ -143,7 +163,15 @@ static void stop_at_once(void *arg)
     struct tg_worker *w = arg;
     tg_server_free(w->server);
     w->server = NULL;
-    on_drained(w);
+    finish(w);
+}
+
+/* The last exchange has ended; the script may have something to say to that, until the drain limit. */
+static void on_drained(void *arg)
+{
+    struct tg_worker *w = arg;
+    if (!tg_lua_script_stop(w->current->script, finish, w))
+        finish(w);
 }
 
 static void stop(struct tg_worker *w)
@@ -255,9 +283,16 @@ void tg_worker_stop_alarm(struct tg_worker *w)
     tg_alarm_stop(&w->alarm);
 }
 
-bool tg_worker_run(struct tg_worker *w)
+void tg_worker_start(struct tg_worker *w)
 {
     tg_worker_start_alarm(w);
+    w->serving = true;
+    tg_lua_script_start(w->current->script);
+}
+
+bool tg_worker_run(struct tg_worker *w)
+{
+    tg_worker_start(w);
     if (!w->drained)
         event_base_dispatch(w->base);
     tg_worker_stop_alarm(w);

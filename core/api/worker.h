@@ -16,10 +16,14 @@
 #include "lua/slice.h"
 #include "topic/post.h"
 
+struct tg_worker;
+
 /* One loading of the script, in one worker. */
 struct tg_generation {
     struct tg_lua_script *script;
-    uint64_t number; /* 1 is the first */
+    uint64_t number;          /* 1 is the first */
+    bool stopping;            /* its on_stop runs */
+    struct tg_worker *worker; /* that has adopted it */
     struct tg_generation *next;
 };
 
@@ -49,6 +53,7 @@ struct tg_worker {
     struct tg_deadline drain;
     bool drain_made;
     unsigned stops_seen;
+    bool serving; /* the gateway has started */
     bool drained; /* its loop has nothing more to do */
 
     struct tg_slices slices;
@@ -93,6 +98,9 @@ void tg_worker_on_suspended(void *arg);
 /* On the loop's thread: lets scripts compute for no longer than their limits say. */
 void tg_worker_start_alarm(struct tg_worker *w);
 void tg_worker_stop_alarm(struct tg_worker *w);
+
+/* On the loop's thread: it serves from now on. */
+void tg_worker_start(struct tg_worker *w);
 
 /* Runs the loop until the gateway was stopped and the worker is drained.  False: the loop has ended by
  * itself. */

@@ -21,6 +21,7 @@
 #include "lua/fetch_body.h"
 #include "lua/file_body.h"
 #include "lua/interceptor.h"
+#include "lua/life.h"
 #include "util/clock.h"
 #include "util/mem.h"
 
@@ -39,6 +40,7 @@ struct tg_lua_script {
     size_t listen_count;
     unsigned workers;
     struct tg_limits limits;
+    struct tg_lua_life life;
     bool loading;
     uint64_t load_until; /* nanoseconds */
     int patterns;        /* reference: the constraints' patterns, by number */
@@ -661,6 +663,7 @@ static int load(lua_State *L)
     take_listen(L, script, description);
     take_unmatched(L, script, description, made);
     take_routes(L, script, description, made);
+    tg_lua_life_load(L, &script->life, 1);
     return 0;
 }
 
@@ -696,6 +699,8 @@ static enum tg_status load_all(struct tg_lua_script *script)
     };
     script->lua = tg_lua_new(&options);
     script->engine.arg = script->lua;
+    script->life = (struct tg_lua_life){
+        .lua = script->lua, .host = script->o.host, .on_start = LUA_NOREF, .on_stop = LUA_NOREF};
     script->engine.router = tg_router_new(on_constraint, script);
     if (!script->lua || !script->engine.router)
         return TG_ENOMEM;
@@ -739,6 +744,7 @@ void tg_lua_script_free(struct tg_lua_script *script)
 {
     if (!script)
         return;
+    tg_lua_life_fini(&script->life);
     tg_router_free(script->engine.router);
     if (script->lua)
         tg_lua_interceptors_free(script->lua, script->interceptors);
@@ -761,6 +767,16 @@ void tg_lua_script_free(struct tg_lua_script *script)
         tg_free(script->listen[i]);
     tg_free(script->listen);
     tg_free(script);
+}
+
+void tg_lua_script_start(struct tg_lua_script *script)
+{
+    tg_lua_life_start(&script->life);
+}
+
+bool tg_lua_script_stop(struct tg_lua_script *script, void (*done)(void *arg), void *arg)
+{
+    return tg_lua_life_stop(&script->life, done, arg);
 }
 
 void tg_lua_script_adopt(struct tg_lua_script *script)

@@ -49,6 +49,10 @@ enum tg_status tg_lua_script_new(struct tg_lua_script **out,
 /* On the loop's thread, before the first request. */
 void tg_lua_script_adopt(struct tg_lua_script *script);
 
+/* As tg_lua_life_start() and tg_lua_life_stop(). */
+void tg_lua_script_start(struct tg_lua_script *script);
+bool tg_lua_script_stop(struct tg_lua_script *script, void (*done)(void *arg), void *arg);
+
 /* Its exchanges are over by now.  NULL is fine. */
 void tg_lua_script_free(struct tg_lua_script *script);
 

@@ -1,0 +1,38 @@
+/* life.h - what a service says about its own life: on_start, on_stop and check. */
+#ifndef TG_LUA_LIFE_H
+#define TG_LUA_LIFE_H
+
+#include <stdbool.h>
+
+#include <lua.h>
+
+#include "lua/host.h"
+#include "lua/state.h"
+
+struct tg_task;
+
+struct tg_lua_life {
+    struct tg_lua *lua;
+    struct tg_lua_host host;
+    int on_start; /* references */
+    int on_stop;
+    struct tg_task *task;
+    const char *running; /* the name of what task runs; NULL: nothing */
+    bool stopped;        /* on_stop was called */
+    void (*done)(void *arg);
+    void *arg;
+};
+
+/* Takes the functions of the service table at index, and calls its check: raises what that raises, and
+ * what it says when it returns false. */
+void tg_lua_life_load(lua_State *L, struct tg_lua_life *life, int index);
+void tg_lua_life_fini(struct tg_lua_life *life); /* cancels what runs */
+
+/* On the loop's thread.  Begins on_start(gateway), a task that may wait; what it raises is logged. */
+void tg_lua_life_start(struct tg_lua_life *life);
+
+/* Begins on_stop(gateway), once: done(arg) is called from the loop when it has ended.  False: there is
+ * none, or nothing to wait for any more; done is not called. */
+bool tg_lua_life_stop(struct tg_lua_life *life, void (*done)(void *arg), void *arg);
+
+#endif
