@@ -99,12 +99,12 @@ void tg_history_trim(struct tg_history *h, uint64_t now)
         lose_kept(h);
     while (h->first < h->next && too_old(h, *place(h, h->first), now))
         lose(h, leave_ring(h));
+    /* What is the latest of its key goes last, but for the newest of all. */
     while (h->bytes > h->bounds.bytes && h->next - h->first + h->kept > 1) {
-        bool useless = h->first < h->next && (*place(h, h->first))->superseded;
-        if (h->oldest && !useless)
-            lose_kept(h);
+        if (h->next - h->first > 1)
+            push_out(h);
         else
-            lose(h, leave_ring(h));
+            lose_kept(h);
     }
 }
 

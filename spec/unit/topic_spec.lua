@@ -207,8 +207,19 @@ describe("a topic", function()
       local subscriber = replay(topic, ids[1])
       world:turn()
       assert.same({ "event 2", "event 200", "event 201" }, blocks(subscriber:text()))
+      for _ = 1, 200 do topic:publish(("x"):rep(20000), { key = "large" }) end
+      assert.is_true(topic:stats().history_bytes < 1 << 20)
+      local late = replay(topic, ids[1])
+      world:turn(20)
+      local got = blocks(late:text())
+      assert.same({ "event 2", "event 200", "event 201" }, { table.unpack(got, 1, 3) })
+      for i = 4, #got do assert.equal(20000, #got[i]) end
       for i = 1, 300 do topic:publish("event " .. i, { key = "key " .. i }) end
       assert.equal(140, topic:stats().history)
+      topic:set({ history_bytes = 10000 })
+      assert.is_true(topic:stats().history_bytes <= 10000)
+      topic:set({ history_bytes = 1 << 20 })
+      for i = 1, 300 do topic:publish("event " .. i, { key = "key " .. i }) end
       topic:set({ overflow = "drop_oldest" })
       assert.equal(70, topic:stats().history)
     end)
