@@ -24,6 +24,7 @@ struct tg_response_head {
 
 enum {
     TG_SEND_LAST = 1, /* the body ends with these bytes */
+    TG_SEND_MORE = 2, /* another send follows in this turn: a sink that codes may hold these back */
 };
 
 /* Called once, when the sink is done with bytes it was lent; perhaps before the call returns. */

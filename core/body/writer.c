@@ -25,6 +25,33 @@ static void unlist(struct tg_gather *gather)
     gather->listed = false;
 }
 
+void tg_gather_fini(struct tg_gather *gather)
+{
+    unlist(gather);
+    tg_free(gather->bytes);
+    *gather = (struct tg_gather){0};
+}
+
+static void link_aside(struct tg_writer *w)
+{
+    struct tg_gather *gather = w->o.gather;
+    w->next_aside = gather->asides;
+    w->aside_link = &gather->asides;
+    if (w->next_aside)
+        w->next_aside->aside_link = &w->next_aside;
+    gather->asides = w;
+}
+
+static void unlink_aside(struct tg_writer *w)
+{
+    if (!w->aside_link)
+        return;
+    *w->aside_link = w->next_aside;
+    if (w->next_aside)
+        w->next_aside->aside_link = w->aside_link;
+    w->aside_link = NULL;
+}
+
 void tg_gather_flush(struct tg_gather *gather)
 {
     struct tg_gather *filter;
@@ -35,19 +62,18 @@ void tg_gather_flush(struct tg_gather *gather)
     }
     if (gather->owner)
         (void)!tg_writer_flush(gather->owner);
-}
-
-void tg_gather_fini(struct tg_gather *gather)
-{
-    unlist(gather);
-    tg_free(gather->bytes);
-    *gather = (struct tg_gather){0};
+    while (gather->asides) {
+        struct tg_writer *w = gather->asides;
+        unlink_aside(w);
+        (void)!tg_writer_flush(w);
+    }
 }
 
 /* Forgets the bytes of w, wherever they are. */
 static void discard(struct tg_writer *w)
 {
     struct tg_gather *gather = w->o.gather;
+    unlink_aside(w);
     if (gather->owner == w) {
         gather->owner = NULL;
         gather->len = 0;
@@ -79,6 +105,8 @@ static enum tg_status push_aside(struct tg_gather *gather)
         memcpy(owner->aside, gather->bytes, gather->len);
         owner->aside_len = gather->len;
     }
+    if (gather->len || owner->held)
+        link_aside(owner);
     gather->owner = NULL;
     gather->len = 0;
     return TG_OK;
@@ -92,6 +120,7 @@ static enum tg_status claim(struct tg_writer *w)
         return TG_OK;
     if (gather->owner && push_aside(gather) != TG_OK)
         return fail(w, TG_ENOMEM); /* and not the owner: its bytes are safe */
+    unlink_aside(w);
     if (gather->root && !gather->listed) {
         gather->below = gather->root->filters;
         gather->root->filters = gather;
@@ -148,6 +177,14 @@ static enum tg_status sent(struct tg_writer *w, enum tg_status status, uint64_t 
     return outcome(w);
 }
 
+/* What was held back goes out when whoever suspends w flushes it: it stays the gather's owner. */
+static void hold(struct tg_writer *w, unsigned flags)
+{
+    w->held = flags & TG_SEND_MORE;
+    if (w->held && !w->o.gather->owner)
+        w->o.gather->owner = w;
+}
+
 static bool exceeds(const struct tg_writer *w)
 {
     return w->bytes > (w->head ? w->head->length : w->length);
@@ -172,6 +209,7 @@ static enum tg_status send_out(struct tg_writer *w, const void *data, size_t len
     }
     status = w->o.ops->send(w->o.sink, runs, n, flags);
     discard(w);
+    hold(w, flags);
     return sent(w, status, before.iov_len + len);
 }
 
@@ -196,7 +234,7 @@ enum tg_status tg_writer_write_out(struct tg_writer *w, const void *data, size_t
         return status;
     if (len > gather->size - gather->len) {
         bool whole = len >= WHOLE_FROM || len > gather->size;
-        status = whole ? send_out(w, data, len, 0) : send_out(w, NULL, 0, 0);
+        status = whole ? send_out(w, data, len, TG_SEND_MORE) : send_out(w, NULL, 0, TG_SEND_MORE);
         if (status >= 0 && whole)
             w->bytes += len;
         if (status < 0 || whole)
@@ -213,7 +251,7 @@ char *tg_writer_make_room(struct tg_writer *w, size_t n)
         w->failed = TG_EINVAL;
     if (w->failed || claim(w) < 0)
         return NULL;
-    if (n > gather->size - gather->len && (send_out(w, NULL, 0, 0) < 0 || claim(w) < 0))
+    if (n > gather->size - gather->len && (send_out(w, NULL, 0, TG_SEND_MORE) < 0 || claim(w) < 0))
         return NULL;
     return gather->bytes + gather->len;
 }
@@ -231,7 +269,7 @@ enum tg_status tg_writer_flush(struct tg_writer *w)
 {
     if (w->failed || w->ended)
         return w->failed;
-    if (w->committed && !gathered(w).iov_len)
+    if (w->committed && !gathered(w).iov_len && !w->held)
         return outcome(w);
     return send_out(w, NULL, 0, 0);
 }
@@ -242,7 +280,7 @@ static enum tg_status make_way(struct tg_writer *w, uint64_t len)
     enum tg_status status = check(w, len);
     if (status < 0)
         return status;
-    return gathered(w).iov_len ? send_out(w, NULL, 0, 0) : commit(w);
+    return gathered(w).iov_len ? send_out(w, NULL, 0, TG_SEND_MORE) : commit(w);
 }
 
 enum tg_status tg_writer_write_lent(struct tg_writer *w, const void *data, size_t len,
@@ -255,12 +293,16 @@ enum tg_status tg_writer_write_lent(struct tg_writer *w, const void *data, size_
         return status;
     }
     status = make_way(w, len);
+    if (status >= 0)
+        status = claim(w);
     if (status < 0) {
         release(data, len, arg);
         return status;
     }
     w->bytes += len;
-    return sent(w, w->o.ops->send_lent(w->o.sink, data, len, 0, release, arg), len);
+    status = w->o.ops->send_lent(w->o.sink, data, len, TG_SEND_MORE, release, arg);
+    hold(w, TG_SEND_MORE);
+    return sent(w, status, len);
 }
 
 enum tg_status tg_writer_pass(struct tg_writer *w, const struct tg_parcel *parcel,
@@ -277,6 +319,7 @@ enum tg_status tg_writer_pass(struct tg_writer *w, const struct tg_parcel *parce
         status = ops->send_parcel(w->o.sink, parcel, release, arg);
     else
         status = ops->send_lent(w->o.sink, parcel->bytes, parcel->len, 0, release, arg);
+    hold(w, 0);
     if (status < 0)
         return fail(w, status);
     return ops->pending(w->o.sink) ? TG_AGAIN : TG_OK;

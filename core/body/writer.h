@@ -24,7 +24,8 @@ struct tg_gather {
     char *bytes;
     size_t size;
     size_t len;
-    struct tg_writer *owner; /* whose bytes they are, neither ended nor failed; NULL: nobody's */
+    struct tg_writer *owner;  /* whose bytes they are, neither ended nor failed; NULL: nobody's */
+    struct tg_writer *asides; /* those that it was taken from, with something to flush */
 
     /* Of a filter's (filter.h): the one that all others go to in the end, and a place in its list of
      * those that hold bytes. */
@@ -40,8 +41,8 @@ enum { TG_WRITER_ROOM_MAX = 4096 }; /* bytes that tg_writer_room() gives at a ti
 TG_MUST_CHECK enum tg_status tg_gather_init(struct tg_gather *gather, size_t size);
 void tg_gather_fini(struct tg_gather *gather);
 
-/* Sends all that is gathered, here and in the filters in front of it: whoever gathers is about to wait.
- * A failure shows at the producer's next write. */
+/* Flushes every writer that has something to flush, here and in the filters in front of it: whoever
+ * produces is about to wait.  A failure shows at the writer's next call. */
 void tg_gather_flush(struct tg_gather *gather);
 
 struct tg_writer_options {
@@ -73,12 +74,15 @@ struct tg_writer {
     struct tg_response_head *head; /* borrowed until committed, NULL after */
     char *aside;                   /* gathered bytes that another writer pushed out; mostly NULL */
     size_t aside_len;              /* no more than the gather's size */
+    struct tg_writer *next_aside;  /* of the gather's */
+    struct tg_writer **aside_link; /* NULL: it is none of them */
     uint64_t bytes;                /* of body taken so far */
     uint64_t length;               /* as committed: declared, or TG_LENGTH_UNKNOWN */
     uint64_t turn;                 /* bytes sent since the last wait: one stream must not hog */
     enum tg_status failed;         /* TG_OK, or why nothing more is taken */
     bool committed;
     bool ended;
+    bool held;      /* the sink was told that more follows: a flush is to reach it */
     bool must_wait; /* set with TG_AGAIN; cleared when tg_writer_on_drain() calls */
     void (*drain_fn)(void *arg);
     void *drain_arg;

@@ -15,7 +15,8 @@
 struct body {
     struct tg_writer writer;
     struct tg_response_head head;
-    lua_State *L; /* while a method runs: the body is at index 1 */
+    lua_State *L;
+    int log; /* reference to the log */
     size_t pending;
     size_t released;
     enum tg_status answer; /* of commit and the sends; TG_OK at first */
@@ -33,7 +34,7 @@ struct body {
 static void note(struct body *b)
 {
     lua_State *L = b->L;
-    lua_getiuservalue(L, 1, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, b->log);
     lua_insert(L, -2);
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
     lua_pop(L, 1);
@@ -171,6 +172,13 @@ static int p_gather(lua_State *L)
     return 1;
 }
 
+/* flush_all(gather): what is done when whoever produces is about to wait */
+static int p_flush_all(lua_State *L)
+{
+    tg_gather_flush(luaL_checkudata(L, 1, GATHER));
+    return 0;
+}
+
 static lua_Integer option(lua_State *L, const char *name, lua_Integer otherwise)
 {
     lua_getfield(L, 2, name);
@@ -190,7 +198,10 @@ static int p_new(lua_State *L)
     }
     struct body *b = lua_newuserdatauv(L, sizeof *b, 2);
     *b = (struct body){.live = true};
+    b->L = L;
     lua_newtable(L);
+    lua_pushvalue(L, -1);
+    b->log = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_setiuservalue(L, -2, 1);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 2);
@@ -218,6 +229,8 @@ static int b_fini(lua_State *L)
     if (b->live)
         tg_writer_fini(&b->writer);
     b->live = false;
+    luaL_unref(L, LUA_REGISTRYINDEX, b->log);
+    b->log = LUA_NOREF;
     return 0;
 }
 
@@ -384,6 +397,8 @@ static int b_state(lua_State *L)
     lua_setfield(L, -2, "must_wait");
     lua_pushboolean(L, b->writer.committed);
     lua_setfield(L, -2, "committed");
+    lua_pushboolean(L, b->writer.held);
+    lua_setfield(L, -2, "held");
     lua_pushinteger(L, (lua_Integer)b->drains);
     lua_setfield(L, -2, "drains");
     lua_pushinteger(L, (lua_Integer)b->low_water);
@@ -503,9 +518,10 @@ static void make_classes(lua_State *L)
 __attribute__((visibility("default"))) int luaopen_probe_body(lua_State *L);
 int luaopen_probe_body(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"gather", p_gather},           {"new", p_new},
-                                         {"format", p_format},           {"fail_at", p_fail_at},
-                                         {"locale_path", p_locale_path}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"gather", p_gather}, {"flush_all", p_flush_all}, {"new", p_new},
+        {"format", p_format}, {"fail_at", p_fail_at},     {"locale_path", p_locale_path},
+        {NULL, NULL}};
     make_classes(L);
     luaL_newlib(L, functions);
     return 1;
