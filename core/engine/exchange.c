@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "body/encode_sink.h"
+#include "engine/compress.h"
+#include "http/list.h"
 #include "http/reason.h"
 #include "util/clock.h"
 #include "util/mem.h"
@@ -99,6 +102,14 @@ static void leave_script(struct tg_script *script)
         script->on_unused(script->on_unused_arg);
 }
 
+/* The writer, and what is between it and the connection. */
+static void end_writer(struct tg_exchange *x)
+{
+    tg_writer_fini(&x->writer);
+    tg_encode_sink_free(x->encode);
+    x->encode = NULL;
+}
+
 /* conn is still there: it outlives the calls of its events, and tg_conn_abort() comes last. */
 static void end(struct tg_exchange *x, enum tg_ending ending)
 {
@@ -112,7 +123,8 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
     log_access(x, method.p, method.len, tg_conn_span(x->conn, head->target), ending);
     stop_source(x);
     script->ops->close(x, ending);
-    tg_writer_fini(&x->writer);
+    end_writer(x);
+    tg_compress_release(x->compress);
     clear_error(&x->error);
     tg_buf_fini(&x->fields);
     tg_buf_fini(&x->plain);
@@ -156,12 +168,31 @@ static void begin_writer(struct tg_exchange *x)
     tg_writer_init(&x->writer, &options);
 }
 
+void tg_exchange_set_compress(struct tg_exchange *x, struct tg_compress *policy)
+{
+    tg_compress_hold(policy);
+    tg_compress_release(x->compress);
+    x->compress = policy;
+}
+
+enum tg_status tg_exchange_begin_body(struct tg_exchange *x)
+{
+    enum tg_status status = x->compress ? tg_compress_apply(x) : TG_OK;
+    if (status != TG_OK)
+        return status;
+    x->head.fields = tg_buf_slice(&x->fields);
+    tg_writer_begin(&x->writer, &x->head);
+    return TG_OK;
+}
+
 static enum tg_step produce_plain(struct tg_exchange *x)
 {
-    enum tg_status status = TG_OK;
-    x->head.fields = tg_buf_slice(&x->fields);
     x->head.length = x->plain.len;
-    tg_writer_begin(&x->writer, &x->head);
+    enum tg_status status = tg_exchange_begin_body(x);
+    if (status < 0) {
+        tg_exchange_fail(x, 500, tg_status_text(status), NULL);
+        return TG_STEP_FAILED;
+    }
     if (tg_exchange_is_head(x) || x->head.status == 204 || x->head.status == 304)
         status = tg_writer_end_bodyless(&x->writer);
     else
@@ -374,7 +405,7 @@ static void turn_to_errors(struct tg_exchange *x)
         break;
     case TG_PHASE_BODY: /* back is where the last handler of a body's failure stood, or the end */
         stop_source(x);
-        tg_writer_fini(&x->writer);
+        end_writer(x);
         begin_writer(x);
         tg_buf_clear(&x->fields);
         x->produced = false;
@@ -433,6 +464,27 @@ static enum tg_step next_step(struct tg_exchange *x)
     return TG_STEP_WAIT;
 }
 
+/* The last of what was coded is with the connection. */
+static void on_encoded(void *arg, enum tg_status status)
+{
+    struct tg_exchange *x = arg;
+    if (status == TG_OK)
+        tg_conn_finish(x->conn);
+    if (status == TG_OK || status == TG_ECLOSED) /* which conn says, too */
+        return;
+    tg_exchange_fail(x, 500, tg_status_text(status), NULL);
+    log_failure(x, "aborted");
+    abort_exchange(x, TG_ENDING_ERROR);
+}
+
+static void finish(struct tg_exchange *x)
+{
+    if (x->encode && tg_encode_sink_busy(x->encode))
+        tg_encode_sink_on_end(x->encode, on_encoded, x);
+    else
+        tg_conn_finish(x->conn);
+}
+
 static void drive(struct tg_exchange *x, enum tg_step step)
 {
     x->waiting = false;
@@ -447,7 +499,7 @@ static void drive(struct tg_exchange *x, enum tg_step step)
     if (x->writer.committed)
         tg_buf_fini(&x->fields); /* they are sent */
     if (x->phase == TG_PHASE_SENT)
-        tg_conn_finish(x->conn); /* x may be gone after it */
+        finish(x); /* x may be gone after it */
 }
 
 void tg_exchange_go_on(struct tg_exchange *x, enum tg_step step)
@@ -740,6 +792,16 @@ static bool next_line(const struct tg_exchange *x, size_t *at, struct tg_slice *
     *value = (struct tg_slice){colon + 2, (size_t)(end - colon - 2)};
     *at += (size_t)(end - line) + 2;
     return true;
+}
+
+bool tg_exchange_lists(const struct tg_exchange *x, struct tg_slice name, struct tg_slice element)
+{
+    struct tg_slice own;
+    struct tg_slice value;
+    for (size_t at = 0; next_line(x, &at, &own, &value);)
+        if (tg_slice_equal_nocase(own, name) && tg_list_has(value, element))
+            return true;
+    return false;
 }
 
 bool tg_exchange_find_field(const struct tg_exchange *x, struct tg_slice name,

@@ -164,7 +164,9 @@ struct tg_exchange {
     struct tg_buf fields; /* behind head.fields */
     struct tg_buf plain;  /* the body of a TG_RESPONDED_PLAIN */
     struct tg_writer writer;
-    struct tg_source *source; /* what goes on with the body; NULL: the script, or nothing */
+    struct tg_compress *compress;  /* how its response is coded; NULL: not at all */
+    struct tg_encode_sink *encode; /* in front of the connection, where it is; or NULL */
+    struct tg_source *source;      /* what goes on with the body; NULL: the script, or nothing */
 };
 
 /* A request is in: takes conn, finds the route, and runs the chain as far as it goes. */
@@ -205,6 +207,15 @@ bool tg_exchange_is_head(const struct tg_exchange *x);
 
 /* Whether the response's head has a field of this name. */
 bool tg_exchange_has_field(const struct tg_exchange *x, struct tg_slice name);
+
+/* Whether a field of the response has this element in its list, in any of its lines. */
+bool tg_exchange_lists(const struct tg_exchange *x, struct tg_slice name, struct tg_slice element);
+
+/* The response will be coded by this policy, which the exchange holds; one that has begun is not. */
+void tg_exchange_set_compress(struct tg_exchange *x, struct tg_compress *policy);
+
+/* x->head and x->fields are complete: the body may be written.  TG_ENOMEM: nothing has begun. */
+TG_MUST_CHECK enum tg_status tg_exchange_begin_body(struct tg_exchange *x);
 
 /* Adds a field line to the response's head.  TG_EINVAL: name is no token, or value holds a control
  * character (CR, LF and NUL among them); nothing is added then. */

@@ -625,6 +625,11 @@ void tg_conn_forget_fields(struct tg_conn *conn)
     conn->block_size = len;
 }
 
+struct event_base *tg_conn_base(const struct tg_conn *conn)
+{
+    return tg_server_options(conn->server)->base;
+}
+
 bool tg_conn_secure(const struct tg_conn *conn)
 {
     (void)conn;

@@ -15,6 +15,7 @@
 #include "http/head.h"
 #include "util/status.h"
 
+struct event_base;
 struct tg_conn;
 
 enum tg_gone {
@@ -47,6 +48,7 @@ struct tg_slice tg_conn_field_value(const struct tg_conn *conn, const struct tg_
  * their memory back.  Method and target stay. */
 void tg_conn_forget_fields(struct tg_conn *conn);
 
+struct event_base *tg_conn_base(const struct tg_conn *conn);          /* its worker's loop */
 bool tg_conn_secure(const struct tg_conn *conn);                      /* TLS */
 const char *tg_conn_peer(const struct tg_conn *conn, uint16_t *port); /* "unix:" and 0 for those */
 uint16_t tg_conn_local_port(const struct tg_conn *conn);

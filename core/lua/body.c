@@ -212,7 +212,8 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index, bool 
     prepare_format(L, call, &info);
     describe(L, call, body, kind, &info, part);
     lua_settop(L, body);
-    tg_writer_begin(&x->writer, &x->head);
+    if (tg_exchange_begin_body(x) != TG_OK)
+        luaL_error(L, "not enough memory");
     return kind;
 }
 

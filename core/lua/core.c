@@ -5,6 +5,7 @@
 #include <lualib.h>
 
 #include "lua/bind_channel.h"
+#include "lua/bind_compress.h"
 #include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
 #include "lua/bind_folder.h"
@@ -34,6 +35,7 @@ static int open_core(lua_State *L)
     tg_topics_open(L);
     tg_sse_open(L);
     tg_folder_open(L);
+    tg_compress_open(L);
     lua_pushcfunction(L, tg_file_new);
     lua_setfield(L, -2, "file");
     tg_failure_push_closed(L);
