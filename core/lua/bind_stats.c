@@ -8,6 +8,7 @@
 #include "lua/host.h"
 #include "lua/state.h"
 #include "lua/topic_stats.h"
+#include "util/mem.h"
 
 static void set_count(lua_State *L, const char *name, uint64_t count)
 {
@@ -36,7 +37,8 @@ static void set_exchanges(lua_State *L, const struct tg_host_stats *stats)
 static void set_memory(lua_State *L)
 {
     struct mallinfo2 info = mallinfo2();
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
+    set_count(L, "blocks", tg_mem_blocks());
     set_count(L, "lua", tg_lua_memory(tg_lua_of(L)));
     set_count(L, "heap", info.uordblks + info.hblkhd);
     lua_setfield(L, -2, "memory");

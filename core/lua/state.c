@@ -39,13 +39,13 @@ static void *limited_alloc(void *ud, void *p, size_t osize, size_t nsize)
         osize = 0; /* Lua passes the kind of object here, not a size */
     if (nsize == 0) {
         lua->used -= osize;
-        tg_free(p);
+        tg_free_uncounted(p);
         return NULL;
     }
     size_t max = lua->o.memory_max;
     if (max && nsize > osize && (lua->used > max || nsize - osize > max - lua->used))
         return NULL;
-    void *moved = tg_realloc(p, nsize);
+    void *moved = tg_realloc_uncounted(p, nsize);
     if (!moved && p && nsize <= osize)
         moved = p; /* Lua counts on shrinking, and gives nsize when it frees */
     if (moved)

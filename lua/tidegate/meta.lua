@@ -221,7 +221,8 @@ function tg._media_type(path) end
 ---@field connections integer open now
 ---@field exchanges table<string, integer> open, total, bytes; done, client_closed, timeout, error,
 --- shutdown, cancelled; and by answer: none, 1xx, 2xx, 3xx, 4xx, 5xx
----@field memory { lua: integer, heap: integer } bytes of this Lua state, and of the whole process
+---@field memory { lua: integer, heap: integer, blocks: integer } bytes of this Lua state and of the
+--- whole process, and how many blocks the gateway has allocated in C
 ---@field topics tidegate.TopicsStats
 
 --- What the gateway does, in figures: those of all workers, added up.

@@ -27,8 +27,8 @@ local function fine() return { body = "fine" } end
 local function endless(out) while true do out:write(("x"):rep(4096)) end end
 
 return {
-  limits = { response_timeout = 0.15, write_timeout = 0.25, body_bytes = 100000, body_drain = 1000,
-    connections = 2000, high_water = 65536, low_water = 16384 },
+  limits = { response_timeout = 0.15, write_timeout = 0.25, head_timeout = 0.2, body_bytes = 100000,
+    body_drain = 1000, script = 0.25, connections = 2000, high_water = 65536, low_water = 16384 },
   interceptors = { count },
   not_found = function() return { status = 404, body = "no" } end,
   routes = {
@@ -68,6 +68,20 @@ return {
     { "/topic", get = function() return { body = room } end },
     { "/upload", post = function(request) return { body = #request.body:all() .. "" } end },
     { "/echo", post = function(request) return { body = request.body } end },
+    { "/half", post = function(request) return { body = request.body:read() and "half" } end },
+    { "/channel", get = function()
+      local channel = tg.channel(1)
+      channel:producer(tg.spawn(function() channel:put("x") tg.sleep(100) end))
+      return { body = channel }
+    end },
+    { "/sse", get = tg.sse(function(events) events:send({ data = "x" }) tg.sleep(100) end) },
+    { "/fetch", get = function(request)
+      return { body = tg.fetch(("http://127.0.0.1:%d%s"):format(request.port, request.query.path)).body }
+    end },
+    { "/timeout", get = function()
+      return { body = tostring(pcall(tg.timeout, 0.01, function() tg.sleep(100) end)) }
+    end },
+    { "/spins", get = function() while true do end end },
     { "/enter", get = { raises("enter"), fine } },
     { "/leave", get = { raises("leave"), fine } },
     { "/error", get = { raises("error"), raises("enter"), fine } },
@@ -86,6 +100,11 @@ return {
       ctx:write_response({ status = 200, body = "a" })
       return { status = 404 }
     end },
+    { "/by-hand-late", get = function(_, ctx) ctx:write_response({ body = "a" }) error("late", 0) end },
+    { "/by-hand-leaving", get = { { name = "l", leave = function(ctx) ctx:write_response({ body = "a" }) end },
+      function() return nil end, } },
+    { "/by-hand-error", get = { { name = "e", error = function(ctx) ctx:write_response({ status = 299, body = "a" }) end },
+      raises("enter"), fine } },
     { "/terminated", get = { { name = "t", enter = function(ctx) ctx.response = { body = "t" } ctx:terminate() end }, fine } },
     { "/enqueued", get = { { name = "q", enter = function(ctx) ctx:enqueue(fine) end } , fine} },
     { "/nothing", get = function() end },
@@ -141,12 +160,12 @@ local function leaves(path, how)
   end)
 end
 
-local function broken(path)
+local function broken(path, version)
   return batches(function(clients)
-    all_send(clients, request(path))
+    all_send(clients, (request(path):gsub("1%.1", version or "1.1")))
     for _, c in ipairs(clients) do
-      local response = c:read_response(10)
-      assert.is_false(response ~= nil and response.complete, path)
+      local response = c:read_response(10) -- an upstream's failure may come in time for a 502
+      assert.is_false(response ~= nil and response.complete and response.status == 200, path)
     end
   end)
 end
@@ -156,6 +175,21 @@ local function answered(text, expected)
     all_send(clients, text)
     for _, c in ipairs(clients) do assert.equal(expected, (assert(c:read_response(10))).status) end
   end)
+end
+
+local function upload(path, length, sent, more)
+  return ("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s"):format(path, length, more or "",
+    ("b"):rep(sent))
+end
+
+-- The rest comes after the answer, and another request behind it.
+local function kept_half(port, n)
+  local c <close> = assert(raw.connect(port))
+  for _ = 1, n do
+    assert(c:send(upload("/half", 900, 450)))
+    assert.equal("half", (assert(c:read_response(10))).body)
+    assert(c:send(("b"):rep(450)))
+  end
 end
 
 local KINDS = {
@@ -170,10 +204,15 @@ local KINDS = {
   { 200, kept("/short", 500) }, { 200, kept("/long", 500) }, { 200, kept("/by-hand", 200) },
   { 200, kept("/by-hand-twice", 200) }, { 200, kept("/terminated", 200) }, { 200, kept("/enqueued", 200) },
   { 200, kept("/nothing", 500) }, { 200, kept("/bad-close", 200) }, { 300, kept("/tasks", 200) },
-  { 120, broken("/late") }, { 120, broken("/short-late") },
+  { 200, kept("/by-hand-leaving", 200) }, { 200, kept("/by-hand-error", 299) },
+  { 60, kept("/timeout", 200) }, { 10, kept("/spins", 503) },
+  { 160, kept("/fetch?path=/fine", 200), each = 2 },
+  { 120, broken("/late") }, { 120, broken("/short-late") }, { 120, broken("/by-hand-late") },
+  { 120, broken("/late", "1.0") }, { 80, broken("/fetch?path=/late"), each = 2 },
   { 200, leaves("/endless") }, { 160, leaves("/endless-generator") }, { 160, leaves("/endless", "closing") },
   { 200, leaves("/waits-in-body") }, { 160, leaves("/waits", "at once") }, { 160, leaves("/task-waits") },
-  { 200, leaves("/topic") },
+  { 200, leaves("/topic") }, { 120, leaves("/channel") }, { 120, leaves("/sse") },
+  { 120, leaves("/fetch?path=/endless"), each = 2 }, { 80, leaves("/fetch?path=/waits-in-body"), each = 2 },
   { 120, answered(request("/waits"), 503) },
   { 200, answered("GET /written HTTP/1.0\r\n\r\n", 200) },
   { 120, answered("POST /fine HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" .. ("b"):rep(50000), 200) },
@@ -183,6 +222,20 @@ local KINDS = {
   { 80, answered("GET /fine HTTP/1.1\r\nBad Name: x\r\n\r\n", 400), refused = true },
   { 80, answered(request("/" .. ("x"):rep(9000)), 414), refused = true },
   { 80, answered("POST /upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400) },
+  { 80, answered(request("/", "X: " .. ("x"):rep(20000) .. "\r\n"), 431), refused = true },
+  -- Before there is a request:
+  { 80, batches(function(clients)
+    for i, c in ipairs(clients) do if i % 2 == 0 then c:reset() end end
+  end), refused = true },
+  { 80, batches(function(clients)
+    all_send(clients, "GET /fine HT")
+    for i, c in ipairs(clients) do if i % 2 == 0 then c:reset() end end
+  end), refused = true },
+  { 40, answered("GET /fine HT", 408), refused = true },
+  -- With bodies that are not read, or in part:
+  { 120, kept_half }, { 80, answered(upload("/half", 90000, 40000), 200) },
+  { 80, answered(upload("/fine", 90000, 10), 200) },
+  { 80, answered(upload("/fine", 5, 0, "Expect: 100-continue\r\n"), 200) },
   -- While it uploads, and when the answer is on its way:
   { 120, batches(function(clients)
     all_send(clients, "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\npart")
@@ -222,9 +275,9 @@ describe("ten thousand exchanges", function()
   local function run(share)
     local total = 0
     for _, kind in ipairs(KINDS) do
-      local n = math.max(10, kind[1] * share // 10 * 10)
+      local n = math.min(kind[1], math.max(BATCH, kind[1] * share // 10 * 10))
       kind[2](s.port, n)
-      if not kind.refused then total = total + n end -- no exchange came of it
+      if not kind.refused then total = total + n * (kind.each or 1) end -- no exchange came of it
     end
     return total
   end
@@ -243,12 +296,14 @@ describe("ten thousand exchanges", function()
   end
 
   it("end in every way, each told of once, and leave nothing behind (B15, B35, B81)", function()
-    run(0.2)
-    run(0.2)
+    run(0.1) -- tables and buffers get as large as they need to be
     local before = at_rest()
     local fds = s:fds()
+    local began = harness.now()
     local total = run(server.sanitized and 0.2 or 1)
+    print("ran", harness.now() - began)
     local after = at_rest()
+    print("rest", harness.now() - began)
     assert.is_true(server.sanitized or total >= 10000, total)
     server.eventually(function() return s:fds() <= fds end)
 
@@ -266,11 +321,13 @@ describe("ten thousand exchanges", function()
     for ending, least in pairs({ done = 0.5, client_closed = 0.08, error = 0.1, timeout = 0.003 }) do
       assert.is_true(grown(ending) >= least * total, ending .. ": " .. grown(ending))
     end
-    assert.is_true(after.stats.memory.lua - before.stats.memory.lua < 16384,
+    assert.equal(before.stats.memory.blocks, after.stats.memory.blocks)
+    -- One table that had to grow may be in it, no table for each of even the rarest kind.
+    assert.is_true(after.stats.memory.lua - before.stats.memory.lua < 2048,
       "Lua: " .. after.stats.memory.lua - before.stats.memory.lua)
-    -- Caches fill for some runs more; what leaks is told by LeakSanitizer, byte by byte.
+    -- Of libevent and libcurl, too, whose caches fill for some runs more.
     if not server.sanitized then
-      assert.is_true(after.stats.memory.heap - before.stats.memory.heap < 65536,
+      assert.is_true(after.stats.memory.heap - before.stats.memory.heap < 131072,
         "heap: " .. after.stats.memory.heap - before.stats.memory.heap)
     end
   end)
