@@ -90,6 +90,11 @@ local function sleep()
   tg.sleep(1000)
 end
 
+local idle_sse = tg.sse(function(events)
+  events:send(1)
+  tg.wait(function() end)
+end)
+
 local function pass() end
 
 local function chain(count)
@@ -116,6 +121,7 @@ return {
     { "/rows-cjson", get = rows_encoded },
     { "/idle", get = idle },
     { "/idle-function", get = idle_function },
+    { "/idle-sse", get = idle_sse },
     { "/sleep", get = sleep },
     { "/asleep", get = function() return { body = tostring(asleep) } end },
   },

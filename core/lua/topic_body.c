@@ -37,13 +37,16 @@ static bool find_field(struct tg_conn *conn, struct tg_slice name, struct tg_sli
     return false;
 }
 
-static bool find_in_query(struct tg_conn *conn, struct tg_slice wanted, struct tg_slice *value)
+static bool find_in_query(struct tg_conn *conn, struct tg_slice wanted, struct tg_slice *out)
 {
     struct tg_slice query = tg_conn_span(conn, tg_conn_head(conn)->query);
     struct tg_slice name;
-    while (tg_query_next(&query, &name, value))
-        if (tg_slice_equal(name, wanted))
+    struct tg_slice value;
+    while (tg_query_next(&query, &name, &value))
+        if (tg_slice_equal(name, wanted)) {
+            *out = value;
             return true;
+        }
     return false;
 }
 
@@ -52,20 +55,21 @@ struct tg_slice tg_topic_push_last_id(lua_State *L, const struct tg_call *call)
     struct tg_conn *conn = call->exchange->conn;
     struct tg_slice id = {NULL, 0};
     luaL_Buffer text;
-    int top = lua_gettop(L);
     if (find_field(conn, TG_SLICE("last-event-id"), &id)) {
         lua_pushlstring(L, id.p, id.len);
     } else if (find_in_query(conn, TG_SLICE("after"), &id)) {
         char *room = luaL_buffinitsize(L, &text, id.len);
         luaL_pushresultsize(&text, tg_percent_decode(id.p, id.len, true, room));
-    }
-    if (!id.len) {
-        lua_settop(L, top);
+    } else {
         lua_pushnil(L);
-        return (struct tg_slice){NULL, 0};
+        return id;
     }
     id.p = lua_tolstring(L, -1, &id.len);
-    return id;
+    if (id.len)
+        return id;
+    lua_pop(L, 1);
+    lua_pushnil(L);
+    return (struct tg_slice){NULL, 0};
 }
 
 /* --- The head --------------------------------------------------------------------------------- */

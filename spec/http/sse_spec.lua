@@ -360,7 +360,10 @@ describe("an event stream", function()
 
     it("the heartbeats of many together, in few turns of the loop (B44)", function()
       local streams <const> = {}
-      for i = 1, 300 do streams[i] = open(s.port, "/thousand") end
+      for i = 1, 300 do
+        streams[i] = open(s.port, "/thousand")
+        harness.sleep(0.003) -- they begin at moments of their own
+      end
       local function switches()
         return tonumber(server.read("/proc/" .. s.pid .. "/status"):match("\nvoluntary_ctxt_switches:%s*(%d+)"))
       end
@@ -423,6 +426,10 @@ describe("an event stream", function()
       assert.equal("9", last_id("Last-Event-ID: 9\r\n", "/last-id?after=8"))
       assert.equal("null", last_id(""))
       assert.equal("null", last_id("Last-Event-ID: \r\n"))
+      assert.equal("a b", last_id("", "/last-id?x=1&after=a%20b&y=2"))
+      for _, query in ipairs({ "after=", "after", "before=1", "x=1&y=2", "after=&after=1" }) do
+        assert.equal("null", last_id("", "/last-id?" .. query))
+      end
     end)
 
     it("unless that is no id (B45)", function()
@@ -517,7 +524,7 @@ describe("an event stream", function()
       for _ = 1, 4 do round() end
       local after = round()
       assert.is_true(after - before < 20, ("%.1f KiB of Lua's memory"):format(after - before))
-      server.eventually(function() return s:fds() == fds end)
+      server.eventually(function() return s:fds() <= fds end)
     end)
   end)
 
