@@ -299,11 +299,8 @@ describe("ten thousand exchanges", function()
     run(0.1) -- tables and buffers get as large as they need to be
     local before = at_rest()
     local fds = s:fds()
-    local began = harness.now()
     local total = run(server.sanitized and 0.2 or 1)
-    print("ran", harness.now() - began)
     local after = at_rest()
-    print("rest", harness.now() - began)
     assert.is_true(server.sanitized or total >= 10000, total)
     server.eventually(function() return s:fds() <= fds end)
 
@@ -322,9 +319,16 @@ describe("ten thousand exchanges", function()
       assert.is_true(grown(ending) >= least * total, ending .. ": " .. grown(ending))
     end
     assert.equal(before.stats.memory.blocks, after.stats.memory.blocks)
-    -- One table that had to grow may be in it, no table for each of even the rarest kind.
-    assert.is_true(after.stats.memory.lua - before.stats.memory.lua < 2048,
-      "Lua: " .. after.stats.memory.lua - before.stats.memory.lua)
+    -- A table that had to grow for more at a time than ever before does not grow again; what leaks
+    -- does: this much is not even one table for each exchange of the rarest kind.
+    local function lua_grown() return after.stats.memory.lua - before.stats.memory.lua end
+    for _ = 1, 4 do
+      if lua_grown() < 2048 then break end
+      before = after
+      run(0.1)
+      after = at_rest()
+    end
+    assert.is_true(lua_grown() < 2048, "Lua: " .. lua_grown())
     -- Of libevent and libcurl, too, whose caches fill for some runs more.
     if not server.sanitized then
       assert.is_true(after.stats.memory.heap - before.stats.memory.heap < 131072,
