@@ -52,6 +52,7 @@ return {
         tg.spawn(function() tg.spawn(sleeper("of a task")) sleeper("of the handler")() end)
         return { body = function(out)
           local x <close> = closer("body closed")
+          tg.sleep(0.01) -- they have begun by then
           out:write("first")
           tg.sleep(100)
         end }
@@ -152,6 +153,12 @@ return {
       pcall(tg.timeout, 0.05, ctx.write_response_body, ctx, tg.file("FILE4"))
       ctx:write_response_body("after")
     end },
+    { "/shrinks", get = function(_, ctx)
+      ctx:write_response { status = 200 }
+      local task = tg.spawn(function() ctx:write_response_body(tg.file("FILE5")) end)
+      note(tostring(select(2, pcall(task.join, task))))
+      ctx:write_response_body("after")
+    end },
     { "/after-the-end", get = function()
       return { body = function(out)
         tg.spawn(function()
@@ -206,9 +213,9 @@ describe("the tasks of an exchange", function()
   setup(function()
     folder = server.folder()
     for i = 1, 3 do
-      server.write(folder .. "/file" .. i, (("%s"):format(("abc"):sub(i, i)):rep(65535) .. "\n"):rep(16))
+      server.write(folder .. "/file" .. i, (("%s"):format(("abc"):sub(i, i)):rep(65535) .. "\n"):rep(64))
     end
-    server.write(folder .. "/file4", ("d"):rep(2 ^ 24))
+    for _, name in ipairs({ "/file4", "/file5" }) do server.write(folder .. name, ("d"):rep(2 ^ 24)) end
     s = server.start({ script = SCRIPT:gsub("FILE", folder .. "/file") })
   end)
   teardown(function()
@@ -330,17 +337,17 @@ describe("the tasks of an exchange", function()
       assert.same({ ["1"] = 2000, ["2"] = 2000, ["3"] = 2000, ["4"] = 2000 }, counts)
     end)
 
-    for _, length in ipairs({ "", "?length=4045728" }) do
+    for _, length in ipairs({ "", "?length=13482912" }) do
       it("with files among it, which stay whole, " .. (length == "" and "in chunks" or "of a length"), function()
-        local c <close> = stream("/files" .. length, { rcvbuf = 4096 })
+        local c <close> = stream("/files" .. length, { rcvbuf = 65536 })
         harness.sleep(0.1)
         local response = c:read_response(60)
         assert.is_true(response.complete)
-        assert.equal(3 * 16 * 65536 + 3 * 300 * 1000, #response.body)
+        assert.equal(3 * 64 * 65536 + 3 * 300 * 1000, #response.body)
         local left = response.body
         for i = 1, 3 do
           local letter = ("abc"):sub(i, i)
-          local file = (letter:rep(65535) .. "\n"):rep(16)
+          local file = (letter:rep(65535) .. "\n"):rep(64)
           local first = assert(left:find(letter, 1, true))
           assert.is_true(left:sub(first, first + #file - 1) == file, "file " .. i .. " is not in one piece")
           left = left:sub(1, first - 1) .. left:sub(first + #file)
@@ -350,11 +357,11 @@ describe("the tasks of an exchange", function()
     end
 
     it("behind a file that another still sends, to its end", function()
-      local c <close> = stream("/file-ends-it", { rcvbuf = 4096 })
+      local c <close> = stream("/file-ends-it", { rcvbuf = 65536 })
       harness.sleep(0.1)
       local response = c:read_response(30)
       assert.is_true(response.complete)
-      assert.equal(16 * 65536 + 7, #response.body)
+      assert.equal(64 * 65536 + 7, #response.body)
       assert.equal("the end", response.body:sub(-7))
       c:send("GET /notes HTTP/1.1\r\nHost: a\r\n\r\n")
       assert.equal(200, c:read_response().status)
@@ -366,6 +373,16 @@ describe("the tasks of an exchange", function()
       local response = c:read_response(30)
       assert.is_false(response.complete)
       assert.is_nil(response.body:find("after", 1, true))
+    end)
+
+    it("not behind one that became shorter meanwhile, either (B23, B33)", function()
+      local c <close> = stream("/shrinks", { rcvbuf = 4096 })
+      assert(c:read_until("dddd"))
+      server.write(folder .. "/file5", "")
+      local rest = c:read_all(30)
+      await_note("the file became shorter")
+      assert.is_nil(rest:find("after", 1, true))
+      assert.not_equal("0\r\n\r\n", rest:sub(-5))
     end)
 
     it("until the client goes, and are closed, all that wait for it (B13, B20)", function()
@@ -441,6 +458,41 @@ describe("the tasks of a script", function()
     s:kill("HUP")
     s:wait_log("does not load")
     assert.not_matches("began", s:log_text())
+  end)
+end)
+
+describe("a task that computes", function()
+  local s
+
+  setup(function()
+    s = server.start({ args = { "--quiet" }, script = [[
+      local tg = require("tidegate")
+      local function spin() while true do end end
+      return { limits = { slice = 0.005, script = 0.5 }, routes = {
+        { "/cancelled", get = function()
+          local closed
+          local task = tg.spawn(function()
+            local x <close> = setmetatable({}, { __close = function() closed = true end })
+            spin()
+          end)
+          tg.sleep(0.01)
+          task:cancel()
+          return { body = task:status() .. " " .. tostring(closed) }
+        end },
+        { "/timed", get = function() return { body = tostring(select(2, pcall(tg.timeout, 0.02, spin))) } end },
+        { "/joined", get = function() tg.spawn(function() while true do pcall(spin) end end):join() end },
+      } }]] })
+  end)
+  teardown(function() s:stop() end)
+
+  it("is cancelled between its turns, as one that waits", function()
+    assert.equal("cancelled true", raw.get(s.port, "/cancelled").body)
+    assert.equal("no result within 0.02 s", raw.get(s.port, "/timed").body)
+  end)
+
+  it("for too long fails, and who joins it with it: 503 (B63)", function()
+    assert.equal(503, raw.get(s.port, "/joined", 30).status)
+    s:wait_log("computed for more than 0.500 s .*in the task that was joined")
   end)
 end)
 

@@ -201,6 +201,8 @@ static int open_globals(lua_State *L)
     tg_task_open(L);
     tg_group_open(L);
     tg_channels_open(L);
+    tg_failure_push_closed(L);
+    lua_setfield(L, -2, "closed");
     lua_setglobal(L, "tg");
     luaL_newlib(L, functions);
     lua_setglobal(L, "probe");

@@ -397,6 +397,24 @@ describe("a channel", function()
       assert.equal("a for a,b for b", notes())
     end)
 
+    it("waits where another has used it meanwhile", function()
+      t:start([[
+        room = tg.channel(0)
+        tg.spawn(function() room:put("mine") probe.park(1) end)
+        note(room:get())
+        note(room:get())]])
+      for _ = 1, 3 do s:step() end
+      local other = s:task()
+      other:scope()
+      other:start("room:try_get()")
+      s:wake(1)
+      for _ = 1, 3 do s:step() end
+      assert.is_true(t:waiting())
+      other:start("room:put('theirs')")
+      s:loop()
+      assert.equal("mine,theirs", notes())
+    end)
+
     it("waits where no task was ever seen that puts: another exchange may be about to", function()
       t:start([[
         room = tg.channel(0)

@@ -344,9 +344,9 @@ describe("a task that was spawned", function()
     end)
 
     it("in a <close> variable of one that is cancelled ends as well, however many there are", function()
-      assert.equal("done: 1000", run([[
+      assert.equal("done: 20000", run([[
         local tasks, closed = {}, 0
-        for i = 1, 1000 do
+        for i = 1, 20000 do
           tasks[i] = tg.spawn(function()
             local x <close> = setmetatable({}, { __close = function()
               closed = closed + 1
@@ -357,7 +357,7 @@ describe("a task that was spawned", function()
         end
         tg.sleep(0)
         tasks[1]:cancel()
-        while closed < 1000 do tg.sleep(0) end
+        while closed < 20000 do tg.sleep(0) end
         return closed]]))
       assert.equal(0, t:live())
     end)
@@ -466,6 +466,21 @@ describe("a task that was spawned", function()
         return table.concat(log, ",")]]))
     end)
 
+    it("and a detached one is cancelled by that, which ends too", function()
+      assert.equal("done: parent,child", run([[
+        local parent
+        parent = tg.detach(function()
+          local x <close> = closer("parent")
+          tg.spawn(function()
+            local y <close> = closer("child")
+            parent:cancel()
+            note("never")
+          end):join()
+        end)
+        tg.sleep(0.001)
+        return table.concat(log, ",")]]))
+    end)
+
     it("and cannot be detached once it has begun", function()
       assert.matches("until it begins", run([[
         local task = tg.spawn(probe.park, 1)
@@ -539,6 +554,15 @@ describe("a task that was spawned", function()
         pcall(task.join, task)
         tg.spawn(probe.park, 1):cancel()]])
       t:over()
+      s:enter("collectgarbage() collectgarbage()")
+      assert.same({}, s:log())
+    end)
+
+    it("is not logged when it has but found the client gone (B13)", function()
+      run("tg.spawn(function() error(tg.closed) end) tg.sleep(0.001)")
+      t:over()
+      s:enter("tg.spawn(function() error(tg.closed) end)")
+      s:loop()
       s:enter("collectgarbage() collectgarbage()")
       assert.same({}, s:log())
     end)
