@@ -88,15 +88,14 @@ static bool truth(lua_State *L, const char *option)
     return lua_toboolean(L, -1) != 0;
 }
 
-static int version(lua_State *L)
+/* Whether it is HTTP/1.0. */
+static bool is_old(lua_State *L)
 {
-    static const char *const known[] = {"1.0", "1.1", "2"};
-    static const int numbers[] = {10, 11, 20};
     const char *s = text(L, "version");
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(s, known[i]) == 0)
-            return numbers[i];
-    return luaL_error(L, "fetch: version: expected \"1.0\", \"1.1\" or \"2\", got \"%s\"", s);
+    bool old = strcmp(s, "1.0") == 0;
+    if (!old && strcmp(s, "1.1") != 0)
+        luaL_error(L, "fetch: version: expected \"1.0\" or \"1.1\", got \"%s\"", s);
+    return old;
 }
 
 static lua_Integer count(lua_State *L, const char *option)
@@ -268,7 +267,7 @@ static void read_option(lua_State *L, struct tg_fetch_options *o, enum option op
         request->insecure = truth(L, name);
         return;
     case O_VERSION:
-        request->version = version(L);
+        request->old = is_old(L);
         return;
     case O_REDIRECTS:
         request->redirects = (unsigned)count(L, name) % 1000;
@@ -348,7 +347,6 @@ void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
         .method = NULL,
         .fields = o->fields,
         .length = TG_FETCH_LENGTH_UNKNOWN,
-        .version = 11,
         .connect_timeout = 10000,
         .head_timeout = 30000,
         .idle_timeout = 60000,

@@ -1,4 +1,4 @@
-/* client.c - libcurl's multi handle on the worker's loop: its sockets, its timer, who has news. */
+/* client.c - libcurl's multi handle on the worker's loop: its sockets, its timer, and who has news. */
 #include "upstream/client.h"
 
 #include <pthread.h>
@@ -8,6 +8,7 @@
 #include "upstream/client_impl.h"
 #include "util/mem.h"
 
+/* One that libcurl waits for: while a link is being opened. */
 struct tg_socket {
     struct tg_upstream *upstream;
     struct event event;
@@ -25,29 +26,18 @@ static void init_curl(void)
 
 /* --- News ------------------------------------------------------------------------------------- */
 
-void tg_upstream_add_news(struct tg_fetch *fetch)
+void tg_upstream_settle(struct tg_upstream *upstream)
 {
-    if (fetch->has_news)
-        return;
-    fetch->has_news = true;
-    TAILQ_INSERT_TAIL(&fetch->upstream->news, fetch, link);
-}
-
-/* Whoever is told may free any fetch, and make more news. */
-static void tell_news(struct tg_upstream *upstream)
-{
-    struct tg_fetch *fetch;
-    while ((fetch = TAILQ_FIRST(&upstream->news)) != NULL) {
-        TAILQ_REMOVE(&upstream->news, fetch, link);
-        fetch->has_news = false;
-        tg_fetch_tell(fetch);
-    }
+    tg_fetch_use_room(upstream);
+    tg_fetch_tell_news(upstream);
 }
 
 void tg_upstream_settle_soon(struct tg_upstream *upstream)
 {
     static const struct timeval at_once = {0, 0};
-    if (!TAILQ_EMPTY(&upstream->news) && event_add(&upstream->settle, &at_once) < 0)
+    if (TAILQ_EMPTY(&upstream->news) && TAILQ_EMPTY(&upstream->waiting))
+        return;
+    if (event_add(&upstream->settle, &at_once) < 0)
         event_active(&upstream->settle, EV_TIMEOUT, 0);
 }
 
@@ -55,7 +45,7 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    tell_news(arg);
+    tg_upstream_settle(arg);
 }
 
 /* --- Sockets and the timer -------------------------------------------------------------------- */
@@ -65,36 +55,34 @@ static void collect(struct tg_upstream *upstream)
     CURLMsg *message;
     int left;
     while ((message = curl_multi_info_read(upstream->multi, &left)) != NULL) {
-        char *fetch = NULL;
+        char *link = NULL;
         CURLcode result = message->data.result; /* message goes with the handle */
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &fetch);
-        tg_fetch_ended((struct tg_fetch *)(void *)fetch, result);
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &link);
+        tg_link_opened((struct tg_link *)(void *)link, result);
     }
 }
 
-void tg_upstream_run(struct tg_upstream *upstream)
+static void act(struct tg_upstream *upstream, curl_socket_t fd, int bits)
 {
     int running;
-    curl_multi_socket_action(upstream->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    curl_multi_socket_action(upstream->multi, fd, bits, &running);
     collect(upstream);
 }
 
 static void on_socket(evutil_socket_t fd, short what, void *arg)
 {
     struct tg_upstream *upstream = ((struct tg_socket *)arg)->upstream;
-    int bits = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
-    int running;
-    curl_multi_socket_action(upstream->multi, fd, bits, &running);
-    collect(upstream);
-    tell_news(upstream);
+    act(upstream, fd,
+        (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+    tg_upstream_settle(upstream);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
-    tg_upstream_run(arg);
-    tell_news(arg);
+    act(arg, CURL_SOCKET_TIMEOUT, 0);
+    tg_upstream_settle(arg);
 }
 
 static void forget_socket(struct tg_upstream *upstream, curl_socket_t fd, struct tg_socket *socket)
@@ -144,30 +132,9 @@ static int set_timer(CURLM *multi, long ms, void *arg)
     return event_add(&upstream->timer, &tv);
 }
 
-/* --- Handles ---------------------------------------------------------------------------------- */
-
-CURL *tg_upstream_take_easy(struct tg_upstream *upstream)
+enum tg_status tg_upstream_add(struct tg_upstream *upstream, CURL *easy)
 {
-    if (upstream->spare_count)
-        return upstream->spare[--upstream->spare_count];
-    CURL *easy = curl_easy_init();
-    if (easy && !tg_fetch_set_up(easy)) {
-        curl_easy_cleanup(easy);
-        return NULL;
-    }
-    return easy;
-}
-
-void tg_upstream_give_easy(struct tg_upstream *upstream, CURL *easy, bool plain)
-{
-    if (!plain) {
-        curl_easy_reset(easy);
-        plain = tg_fetch_set_up(easy);
-    }
-    if (plain && upstream->spare_count < TG_UPSTREAM_SPARE_MAX)
-        upstream->spare[upstream->spare_count++] = easy;
-    else
-        curl_easy_cleanup(easy);
+    return curl_multi_add_handle(upstream->multi, easy) == CURLM_OK ? TG_OK : TG_ENOMEM;
 }
 
 /* --- Life ------------------------------------------------------------------------------------- */
@@ -175,21 +142,18 @@ void tg_upstream_give_easy(struct tg_upstream *upstream, CURL *easy, bool plain)
 static bool set_up_multi(struct tg_upstream *upstream)
 {
     CURLM *multi = upstream->multi;
-    const struct tg_limits *limits = upstream->o.limits;
-    long all = (long)limits->upstream_connections;
-    long each = (long)limits->upstream_connections_per_host;
-    /* What is kept is counted with what is in use: a smaller cache would close busy connections. */
     return curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket) == CURLM_OK &&
            curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, upstream) == CURLM_OK &&
            curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, all) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, all) == CURLM_OK &&
-           curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, each) == CURLM_OK;
+           curl_multi_setopt(multi, CURLMOPT_TIMERDATA, upstream) == CURLM_OK;
 }
 
 enum tg_status tg_upstream_ready(struct tg_upstream *upstream)
 {
+    if (!upstream->buffer)
+        upstream->buffer = tg_malloc(TG_UPSTREAM_READ_SIZE);
+    if (!upstream->buffer)
+        return TG_ENOMEM;
     if (upstream->multi)
         return TG_OK;
     pthread_once(&curl_once, init_curl);
@@ -207,6 +171,8 @@ struct tg_upstream *tg_upstream_new(const struct tg_upstream_options *options)
     if (!upstream)
         return NULL;
     upstream->o = *options;
+    TAILQ_INIT(&upstream->idle);
+    TAILQ_INIT(&upstream->waiting);
     TAILQ_INIT(&upstream->news);
     event_assign(&upstream->timer, options->base, -1, 0, on_timer, upstream);
     event_assign(&upstream->settle, options->base, -1, 0, on_settle, upstream);
@@ -218,11 +184,12 @@ void tg_upstream_free(struct tg_upstream *upstream)
 {
     if (!upstream)
         return;
-    while (upstream->spare_count)
-        curl_easy_cleanup(upstream->spare[--upstream->spare_count]);
+    while (!TAILQ_EMPTY(&upstream->idle))
+        tg_link_close(TAILQ_FIRST(&upstream->idle));
     curl_multi_cleanup(upstream->multi);
     event_del(&upstream->timer);
     event_del(&upstream->settle);
     tg_deadlines_fini(&upstream->deadlines);
+    tg_free(upstream->buffer);
     tg_free(upstream);
 }

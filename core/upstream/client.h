@@ -1,4 +1,4 @@
-/* client.h - requests to other servers, for one worker: libcurl on its loop, with kept connections.
+/* client.h - what a worker needs for requests to other servers: libcurl on its loop, kept connections.
  *
  * libcurl is initialised once in a process, with the first request of any worker, and never taken
  * down again: the host may use it too.  That is the one piece of global state that we touch.

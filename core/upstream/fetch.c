@@ -1,138 +1,64 @@
-/* fetch.c - one transfer of libcurl's: from its request to the last byte that its reader takes. */
+/* fetch.c - one request and its response: when which part has its turn, and how it ends. */
 #include "upstream/fetch.h"
 
 #include <stdio.h>
 
-#include <event2/event.h>
-
 #include "http/head.h"
-#include "upstream/client_impl.h"
+#include "upstream/fetch_impl.h"
 #include "util/mem.h"
 
-enum { METHOD_MAX = 32 };
+enum { HEAD_USUAL = 1000 }; /* bytes */
 
-_Static_assert(TG_DECODE_IN_MAX >= CURL_MAX_WRITE_SIZE, "a piece of libcurl's fits the decoder");
+/* --- The end ---------------------------------------------------------------------------------- */
 
-/* --- Failures --------------------------------------------------------------------------------- */
-
-const char *tg_fetch_failure_name(enum tg_fetch_failure failure)
+void tg_fetch_add_news(struct tg_fetch *fetch)
 {
-    static const char *const names[] = {
-        [TG_FETCH_FINE] = "none",         [TG_FETCH_URL] = "url",
-        [TG_FETCH_RESOLVE] = "resolve",   [TG_FETCH_CONNECT] = "connect",
-        [TG_FETCH_TLS] = "tls",           [TG_FETCH_TIMEOUT] = "timeout",
-        [TG_FETCH_CLOSED] = "closed",     [TG_FETCH_PROTOCOL] = "protocol",
-        [TG_FETCH_LIMIT] = "limit",       [TG_FETCH_REDIRECTS] = "redirects",
-        [TG_FETCH_BODY] = "request_body", [TG_FETCH_MEMORY] = "memory",
-    };
-    return names[failure];
-}
-
-int tg_fetch_failure_status(enum tg_fetch_failure failure)
-{
-    switch (failure) {
-    case TG_FETCH_TIMEOUT:
-        return 504;
-    case TG_FETCH_MEMORY:
-    case TG_FETCH_URL:
-        return 500;
-    case TG_FETCH_BODY:
-        return 400;
-    default:
-        return 502;
-    }
-}
-
-static enum tg_fetch_failure failure_of(const struct tg_fetch *fetch, CURLcode result)
-{
-    switch (result) {
-    case CURLE_URL_MALFORMAT:
-        return TG_FETCH_URL;
-    case CURLE_COULDNT_RESOLVE_HOST:
-        return TG_FETCH_RESOLVE;
-    case CURLE_COULDNT_CONNECT:
-        return TG_FETCH_CONNECT;
-    case CURLE_OPERATION_TIMEDOUT:
-        return TG_FETCH_TIMEOUT;
-    case CURLE_OUT_OF_MEMORY: /* the code of a line that it does not want to hold, too */
-        return fetch->phase == TG_FETCH_ASKING ? TG_FETCH_LIMIT : TG_FETCH_MEMORY;
-    case CURLE_TOO_MANY_REDIRECTS:
-        return TG_FETCH_REDIRECTS;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR:
-        return TG_FETCH_TLS;
-    case CURLE_RECV_ERROR: /* the code of bad chunks, too */
-        return strstr(fetch->message, "chunked") ? TG_FETCH_PROTOCOL : TG_FETCH_CLOSED;
-    case CURLE_GOT_NOTHING:
-    case CURLE_PARTIAL_FILE:
-    case CURLE_SEND_ERROR:
-    case CURLE_SEND_FAIL_REWIND:
-        return TG_FETCH_CLOSED;
-    default:
-        return TG_FETCH_PROTOCOL;
-    }
-}
-
-/* Takes the handle out of libcurl: the connection is kept when the transfer was whole. */
-static void detach(struct tg_fetch *fetch)
-{
-    struct tg_upstream *upstream = fetch->upstream;
-    CURL *easy = fetch->easy;
-    if (!easy)
+    if (fetch->has_news)
         return;
-    fetch->easy = NULL;
-    curl_multi_remove_handle(upstream->multi, easy);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
-    tg_upstream_give_easy(upstream, easy, fetch->plain);
-    tg_deadline_set(&fetch->deadline, 0);
+    fetch->has_news = true;
+    TAILQ_INSERT_TAIL(&fetch->upstream->news, fetch, link_news);
 }
 
-/* For libcurl's callbacks, which then say that they have failed.  The first failure counts. */
-static void will_fail(struct tg_fetch *fetch, enum tg_fetch_failure failure, const char *message)
+static void leave_link(struct tg_fetch *fetch, bool keep)
+{
+    struct tg_link *link = fetch->link;
+    fetch->link = NULL;
+    if (keep)
+        tg_link_keep(link);
+    else
+        tg_link_close(link);
+}
+
+static void stop_waiting_for_room(struct tg_fetch *fetch)
+{
+    if (fetch->waits_for_room)
+        TAILQ_REMOVE(&fetch->upstream->waiting, fetch, link_waiting);
+    fetch->waits_for_room = false;
+}
+
+static void end(struct tg_fetch *fetch, bool keep)
+{
+    fetch->phase = TG_FETCH_OVER;
+    fetch->blocked = false;
+    stop_waiting_for_room(fetch);
+    leave_link(fetch, keep);
+    tg_deadline_set(&fetch->deadline, 0);
+    tg_fetch_add_news(fetch);
+}
+
+void tg_fetch_fail(struct tg_fetch *fetch, enum tg_fetch_failure failure, const char *message)
 {
     if (fetch->failure)
         return;
     fetch->failure = failure;
-    if (fetch->easy)
-        curl_easy_setopt(fetch->easy, CURLOPT_ERRORBUFFER, NULL);
     snprintf(fetch->message, sizeof fetch->message, "%s", message);
+    end(fetch, false);
 }
 
-static void end(struct tg_fetch *fetch)
+void tg_fetch_whole(struct tg_fetch *fetch, bool more)
 {
-    detach(fetch);
-    fetch->phase = TG_FETCH_OVER;
-    tg_upstream_add_news(fetch);
-}
-
-/* All of it has come and was decoded: was it all of what was coded? */
-static void check_decoder(struct tg_fetch *fetch)
-{
-    if (fetch->phase == TG_FETCH_OVER && fetch->decode && tg_decode_idle(fetch->decode) &&
-        !tg_decode_complete(fetch->decode))
-        will_fail(fetch, TG_FETCH_CLOSED, "the end of the coded body is missing");
-}
-
-static void take_result(struct tg_fetch *fetch, CURLcode result)
-{
-    fetch->failure = failure_of(fetch, result);
-    if (!*fetch->message)
-        snprintf(fetch->message, sizeof fetch->message, "%s", curl_easy_strerror(result));
-}
-
-void tg_fetch_ended(struct tg_fetch *fetch, CURLcode result)
-{
-    if (!fetch->failure && result != CURLE_OK)
-        take_result(fetch, result);
-    else if (fetch->phase != TG_FETCH_ANSWERED)
-        will_fail(fetch, TG_FETCH_CLOSED, "the connection ended before the response's head did");
-    end(fetch);
-    check_decoder(fetch);
+    end(fetch, fetch->sent_all && !more && !fetch->head.close && !fetch->ended);
+    tg_fetch_check_decoder(fetch);
 }
 
 /* --- Time ------------------------------------------------------------------------------------- */
@@ -147,400 +73,129 @@ static void on_late(void *arg)
         [TG_FETCH_ANSWERED] = "nothing more of the response came in time",
         [TG_FETCH_OVER] = "",
     };
-    will_fail(fetch, TG_FETCH_TIMEOUT, what[fetch->phase]);
-    end(fetch);
+    tg_fetch_fail(fetch, TG_FETCH_TIMEOUT, what[fetch->phase]);
     tg_upstream_settle_soon(upstream);
 }
 
-/* The reader has not taken what there is. */
-static bool is_held_back(const struct tg_fetch *fetch)
-{
-    return fetch->recv_paused || (fetch->decode && !tg_decode_idle(fetch->decode));
-}
-
-/* Something has moved, or whose turn it is has changed. */
-static void set_deadline(struct tg_fetch *fetch)
+void tg_fetch_set_deadline(struct tg_fetch *fetch)
 {
     switch (fetch->phase) {
     case TG_FETCH_CONNECTING: /* as it was set at the start */
     case TG_FETCH_OVER:
         return;
     case TG_FETCH_ASKING:
-        tg_deadline_set(&fetch->deadline, fetch->send_paused ? 0 : fetch->head_timeout);
+        tg_deadline_set(&fetch->deadline, fetch->source_waits ? 0 : fetch->head_timeout);
         return;
     case TG_FETCH_ANSWERED:
-        tg_deadline_set(&fetch->deadline, is_held_back(fetch) ? 0 : fetch->idle_timeout);
+        tg_deadline_set(&fetch->deadline, tg_fetch_is_held_back(fetch) ? 0 : fetch->idle_timeout);
         return;
     }
 }
 
-/* --- What libcurl calls ----------------------------------------------------------------------- */
+/* --- The link --------------------------------------------------------------------------------- */
 
-/* A connection is there and the request is about to be sent: by libcurl's rule perhaps again, on
- * another connection, when a kept one turns out to be closed.  That is for methods that may be
- * repeated (RFC 9110, 9.2.2). */
-static int on_connected(void *arg, char *remote, char *local, int remote_port, int local_port)
+void tg_fetch_set_wants(struct tg_fetch *fetch)
 {
-    struct tg_fetch *fetch = arg;
-    void *unused[] = {remote, local};
-    (void)unused;
-    (void)remote_port;
-    (void)local_port;
-    if (fetch->sent && !fetch->is_safe && !fetch->redirects) {
-        will_fail(fetch, TG_FETCH_CLOSED, "the kept connection was closed");
-        return CURL_PREREQFUNC_ABORT;
-    }
-    fetch->sent = true;
+    bool to_send = fetch->out_at < fetch->out.len || (!fetch->sent_all && !fetch->source_waits);
+    if (fetch->link)
+        tg_link_want(fetch->link, !tg_fetch_is_held_back(fetch), to_send && !fetch->send_failed);
+}
+
+static void ask(struct tg_fetch *fetch)
+{
     fetch->phase = TG_FETCH_ASKING;
-    set_deadline(fetch);
-    return CURL_PREREQFUNC_OK;
+    tg_fetch_send(fetch);
 }
 
-static size_t on_source(char *buffer, size_t one, size_t size, void *arg)
+static void on_opened(void *arg, enum tg_fetch_failure failure, const char *message)
 {
     struct tg_fetch *fetch = arg;
-    if (!fetch->source)
-        return 0;
-    long n = fetch->source->pull(fetch->source_arg, buffer, one * size);
-    if (n == TG_FETCH_BROKEN) {
-        will_fail(fetch, TG_FETCH_BODY, "the request's body broke off");
-        return CURL_READFUNC_ABORT;
-    }
-    fetch->send_paused = n == TG_FETCH_LATER;
-    set_deadline(fetch);
-    return fetch->send_paused ? CURL_READFUNC_PAUSE : (size_t)n;
-}
-
-static int on_seek(void *arg, curl_off_t offset, int origin)
-{
-    const struct tg_fetch *fetch = arg;
-    if (offset != 0 || origin != SEEK_SET || !fetch->source || !fetch->source->rewind)
-        return CURL_SEEKFUNC_FAIL;
-    fetch->source->rewind(fetch->source_arg);
-    return CURL_SEEKFUNC_OK;
-}
-
-/* A decoder, where the body has one coding, that can be undone, and that is asked for. */
-static void choose_decoder(struct tg_fetch *fetch)
-{
-    struct tg_fetch_field field;
-    unsigned codings = 0;
-    bool known = false;
-    if (!fetch->decode_max || !fetch->head.encoded)
-        return;
-    for (size_t i = 0; tg_upstream_head_field(&fetch->head, i, &field); i++) {
-        if (!tg_slice_equal_nocase(field.name, TG_SLICE("content-encoding")))
-            continue;
-        codings++;
-        known = tg_decode_knows(field.value);
-    }
-    if (codings != 1 || !known)
-        return;
-    fetch->decode = tg_decode_new(fetch->decode_max);
-    if (!fetch->decode)
-        will_fail(fetch, TG_FETCH_MEMORY, "not enough memory");
-}
-
-static void head_ended(struct tg_fetch *fetch)
-{
-    choose_decoder(fetch);
-    fetch->phase = TG_FETCH_ANSWERED;
-    set_deadline(fetch);
-    tg_upstream_add_news(fetch);
-}
-
-static size_t on_head_line(const char *data, size_t one, size_t len, void *arg)
-{
-    struct tg_fetch *fetch = arg;
-    struct tg_slice line = {data, one * len};
-    const char *why;
-    if (fetch->head.whole)
-        return line.len; /* a trailer: nobody asks for those */
-    switch (tg_upstream_head_line(&fetch->head, line, fetch->redirects > 0, &why)) {
-    case TG_LINE_TAKEN:
-        return line.len;
-    case TG_LINE_ENDS:
-        head_ended(fetch);
-        return line.len;
-    case TG_LINE_PROTOCOL:
-        will_fail(fetch, TG_FETCH_PROTOCOL, why);
-        return 0;
-    case TG_LINE_LIMIT:
-        will_fail(fetch, TG_FETCH_LIMIT, "the response's head is too large");
-        return 0;
-    case TG_LINE_MEMORY:
-        break;
-    }
-    will_fail(fetch, TG_FETCH_MEMORY, "not enough memory");
-    return 0;
-}
-
-static bool hold(struct tg_fetch *fetch, const char *data, size_t len)
-{
-    struct tg_buf *held = &fetch->held;
-    if (held->len && len > held->cap - held->len)
-        return false;
-    if (held->cap < len) /* a single piece of libcurl's is taken, whatever the cap */
-        held->cap = len;
-    if (tg_buf_add(held, data, len) != TG_OK)
-        will_fail(fetch, TG_FETCH_MEMORY, "not enough memory");
-    return true;
-}
-
-static bool take(struct tg_fetch *fetch, const char *data, size_t len)
-{
-    if (fetch->pipe && !fetch->held.len)
-        return fetch->pipe->take(fetch->pipe_arg, data, len);
-    return hold(fetch, data, len);
-}
-
-static void decoder_failed(struct tg_fetch *fetch, enum tg_status status)
-{
-    if (status == TG_ELIMIT)
-        will_fail(fetch, TG_FETCH_LIMIT, "the decoded body is too large");
-    else if (status == TG_ENOMEM)
-        will_fail(fetch, TG_FETCH_MEMORY, "not enough memory");
+    if (failure)
+        tg_fetch_fail(fetch, failure, message);
     else
-        will_fail(fetch, TG_FETCH_PROTOCOL, "the body is not of its Content-Encoding");
+        ask(fetch);
 }
 
-/* Passes on what the decoder makes, for as long as it is taken. */
-static void drain_decoder(struct tg_fetch *fetch)
-{
-    struct tg_slice block;
-    enum tg_status status = tg_decode_next(fetch->decode, &block);
-    while (status == TG_OK && block.len && take(fetch, block.p, block.len)) {
-        tg_decode_taken(fetch->decode);
-        status = tg_decode_next(fetch->decode, &block);
-    }
-    if (status != TG_OK)
-        decoder_failed(fetch, status);
-}
-
-/* What was not passed on stays in the decoder: the bytes are taken all the same, and the next are not. */
-static bool take_coded(struct tg_fetch *fetch, const char *data, size_t len)
-{
-    if (!tg_decode_idle(fetch->decode))
-        return false;
-    tg_decode_feed(fetch->decode, data, len);
-    drain_decoder(fetch);
-    return true;
-}
-
-static size_t on_data(char *data, size_t one, size_t len, void *arg)
+static void on_ready(void *arg, bool readable, bool writable)
 {
     struct tg_fetch *fetch = arg;
-    len *= one;
-    if (fetch->failure)
-        return 0;
-    bool taken = fetch->decode ? take_coded(fetch, data, len) : take(fetch, data, len);
-    fetch->recv_paused = !taken;
-    set_deadline(fetch);
-    if (!taken)
-        return CURL_WRITEFUNC_PAUSE;
-    tg_upstream_add_news(fetch);
-    return fetch->failure ? 0 : len;
+    if (writable)
+        tg_fetch_send(fetch);
+    if (readable && fetch->link)
+        tg_fetch_receive(fetch);
 }
 
-/* --- Setting up ------------------------------------------------------------------------------- */
+static const struct tg_link_owner link_owner = {on_opened, on_ready};
 
-#define SET(easy, option, value) (curl_easy_setopt((easy), (option), (value)) == CURLE_OK)
-
-bool tg_fetch_set_up(CURL *easy)
+static void wait_for_room(struct tg_fetch *fetch)
 {
-    return SET(easy, CURLOPT_NOSIGNAL, 1L) && SET(easy, CURLOPT_PROTOCOLS_STR, "http,https") &&
-           SET(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") && SET(easy, CURLOPT_PROXY, "") &&
-           SET(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) &&
-           SET(easy, CURLOPT_PATH_AS_IS, 1L) && SET(easy, CURLOPT_QUICK_EXIT, 1L) &&
-           SET(easy, CURLOPT_NOPROGRESS, 1L) && SET(easy, CURLOPT_HTTP09_ALLOWED, 0L) &&
-           SET(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) &&
-           SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
-           SET(easy, CURLOPT_BUFFERSIZE, (long)TG_UPSTREAM_READ_SIZE) &&
-           SET(easy, CURLOPT_WRITEFUNCTION, on_data) &&
-           SET(easy, CURLOPT_HEADERFUNCTION, on_head_line) &&
-           SET(easy, CURLOPT_READFUNCTION, on_source) && SET(easy, CURLOPT_SEEKFUNCTION, on_seek) &&
-           SET(easy, CURLOPT_PREREQFUNCTION, on_connected);
+    if (fetch->waits_for_room)
+        return;
+    fetch->waits_for_room = true;
+    TAILQ_INSERT_TAIL(&fetch->upstream->waiting, fetch, link_waiting);
 }
 
-static bool set_method(CURL *easy, const struct tg_fetch_request *request)
+static void get_link(struct tg_fetch *fetch, bool fresh)
 {
-    curl_off_t length =
-        request->length == TG_FETCH_LENGTH_UNKNOWN ? -1 : (curl_off_t)request->length;
-    if (request->source)
-        return SET(easy, CURLOPT_UPLOAD, 1L) && SET(easy, CURLOPT_INFILESIZE_LARGE, length) &&
-               SET(easy, CURLOPT_CUSTOMREQUEST, request->method);
-    if (strcmp(request->method, "HEAD") == 0)
-        return SET(easy, CURLOPT_NOBODY, 1L) && SET(easy, CURLOPT_CUSTOMREQUEST, NULL);
-    const char *custom = strcmp(request->method, "GET") == 0 ? NULL : request->method;
-    return SET(easy, CURLOPT_HTTPGET, 1L) && SET(easy, CURLOPT_CUSTOMREQUEST, custom);
-}
-
-static bool is_plain(const struct tg_fetch_request *request)
-{
-    return request->version == 11 && !request->unix_path && !request->ca_file &&
-           !request->insecure && !request->redirects;
-}
-
-static bool set_special(CURL *easy, const struct tg_fetch_request *request)
-{
-    long verify = request->insecure ? 0L : 1L;
-    long version = request->version == 10   ? (long)CURL_HTTP_VERSION_1_0
-                   : request->version == 20 ? (long)CURL_HTTP_VERSION_2TLS
-                                            : (long)CURL_HTTP_VERSION_1_1;
-    if (request->unix_path && !SET(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_path))
-        return false;
-    if (request->ca_file && !SET(easy, CURLOPT_CAINFO, request->ca_file))
-        return false;
-    return SET(easy, CURLOPT_SSL_VERIFYPEER, verify) &&
-           SET(easy, CURLOPT_SSL_VERIFYHOST, verify * 2) &&
-           SET(easy, CURLOPT_HTTP_VERSION, version) &&
-           SET(easy, CURLOPT_FOLLOWLOCATION, request->redirects ? 1L : 0L) &&
-           SET(easy, CURLOPT_MAXREDIRS, (long)request->redirects);
-}
-
-static bool set_options(struct tg_fetch *fetch, const struct tg_fetch_request *request)
-{
-    CURL *easy = fetch->easy;
-    return SET(easy, CURLOPT_URL, request->url) && set_method(easy, request) &&
-           SET(easy, CURLOPT_HTTPHEADER, fetch->fields) &&
-           SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout) &&
-           SET(easy, CURLOPT_ERRORBUFFER, fetch->message) && SET(easy, CURLOPT_PRIVATE, fetch) &&
-           SET(easy, CURLOPT_WRITEDATA, fetch) && SET(easy, CURLOPT_HEADERDATA, fetch) &&
-           SET(easy, CURLOPT_READDATA, fetch) && SET(easy, CURLOPT_SEEKDATA, fetch) &&
-           SET(easy, CURLOPT_PREREQDATA, fetch) && (fetch->plain || set_special(easy, request));
-}
-
-/* --- The request's fields --------------------------------------------------------------------- */
-
-/* Fields that libcurl would add by itself; and that a body has no length when there is none. */
-static const char *const no_accept = "Accept:";
-static const char *const no_expect = "Expect:";
-static const char *const no_body = "Content-Length: 0";
-static const char *const codings = "Accept-Encoding: gzip, deflate";
-
-enum { OURS_MAX = 4 };
-
-/* Methods whose meaning has to do with a body say that there is none (RFC 9110, 8.6). */
-static bool says_no_body(const struct tg_fetch_request *request)
-{
-    return !request->source &&
-           (strcmp(request->method, "POST") == 0 || strcmp(request->method, "PUT") == 0 ||
-            strcmp(request->method, "PATCH") == 0);
-}
-
-static size_t fields_size(const struct tg_fetch_request *request)
-{
-    size_t size = 0;
-    for (size_t i = 0; i < request->field_count; i++)
-        size += request->fields[i].name.len + request->fields[i].value.len + sizeof ": \r\n";
-    return size;
-}
-
-/* "name: value", or "name;" for an empty one, which is libcurl's way; then the end. */
-static char *write_field(char *at, const struct tg_fetch_field *field, const char *end)
-{
-    memcpy(at, field->name.p, field->name.len);
-    at += field->name.len;
-    if (!field->value.len && !*end) {
-        *at++ = ';';
-    } else {
-        *at++ = ':';
-        *at++ = ' ';
-        if (field->value.len)
-            memcpy(at, field->value.p, field->value.len);
-        at += field->value.len;
+    struct tg_url url;
+    tg_url_split(fetch->url, &url); /* it was tried before */
+    char *origin = tg_strndup(url.origin.p, url.origin.len);
+    struct tg_link_to to = {
+        .origin = origin,
+        .unix_path = fetch->unix_path,
+        .ca_file = fetch->ca_file,
+        .insecure = fetch->insecure,
+        .timeout = fetch->connect_timeout,
+    };
+    enum tg_status status = TG_ENOMEM;
+    if (origin)
+        status = tg_link_get(&fetch->link, fetch->upstream, &to, fresh, &link_owner, fetch);
+    tg_free(origin);
+    if (status == TG_ELIMIT) {
+        wait_for_room(fetch);
+        return;
     }
-    memcpy(at, end, strlen(end) + 1);
-    return at + strlen(end);
+    stop_waiting_for_room(fetch);
+    if (status == TG_OK)
+        ask(fetch);
+    else if (status != TG_AGAIN)
+        tg_fetch_fail(fetch, TG_FETCH_MEMORY, "not enough memory");
 }
 
-static bool is_field(const struct tg_fetch_field *field, struct tg_slice name)
+static enum tg_status write_head(struct tg_fetch *fetch)
 {
-    return tg_slice_equal_nocase(field->name, name);
+    struct tg_url url;
+    tg_buf_clear(&fetch->out);
+    tg_buf_reserve(&fetch->out, HEAD_USUAL);
+    if (!tg_url_split(fetch->url, &url))
+        return TG_EINVAL;
+    enum tg_status status = tg_request_head_write(&fetch->request, &url, &fetch->out);
+    fetch->head_len = fetch->out.len;
+    return status;
 }
 
-static struct curl_slist *add_node(struct curl_slist *node, char *data)
+/* Everything that an attempt leaves behind is as it was before it. */
+static void begin(struct tg_fetch *fetch, bool fresh)
 {
-    node->data = data;
-    node->next = node + 1;
-    return node + 1;
+    fetch->phase = TG_FETCH_CONNECTING;
+    fetch->round++;
+    fetch->out_at = 0;
+    fetch->pulled = 0;
+    fetch->source_ended = false;
+    fetch->source_waits = false;
+    fetch->send_failed = false;
+    fetch->sent_all = false;
+    fetch->ended = false;
+    fetch->rest.len = 0;
+    fetch->rest_at = 0;
+    fetch->out.len = fetch->head_len;
+    tg_deadline_set(&fetch->deadline, fetch->connect_timeout);
+    get_link(fetch, fresh);
 }
 
-static bool are_apart(const struct tg_fetch_request *request)
-{
-    return request->redirects || strchr(request->url, '@');
-}
+/* --- Again, and elsewhere --------------------------------------------------------------------- */
 
-/* libcurl looks through the list some ten times, and all that it wants to see in it is Host; so the
- * others, which are checked, are lines of one text.  Not so where it has to leave some out: with
- * redirects to other hosts, or a name and password in the URL. */
-static struct curl_slist *write_fields(struct curl_slist *node, char *at,
-                                       const struct tg_fetch_request *request)
-{
-    bool apart = are_apart(request);
-    char *lines = NULL;
-    for (size_t i = 0; i < request->field_count; i++) {
-        const struct tg_fetch_field *field = &request->fields[i];
-        if (!apart && !is_field(field, TG_SLICE("host")))
-            continue;
-        node = add_node(node, at);
-        at = write_field(at, field, "") + 1;
-    }
-    for (size_t i = 0; !apart && i < request->field_count; i++) {
-        if (is_field(&request->fields[i], TG_SLICE("host")))
-            continue;
-        lines = lines ? lines : at;
-        at = write_field(at, &request->fields[i], "\r\n");
-    }
-    if (!lines)
-        return node;
-    at[-2] = '\0'; /* libcurl ends the last line */
-    return add_node(node, lines);
-}
-
-static bool has_field(const struct tg_fetch_request *request, struct tg_slice name)
-{
-    for (size_t i = 0; i < request->field_count; i++)
-        if (is_field(&request->fields[i], name))
-            return true;
-    return false;
-}
-
-/* All of the list in one block of memory. */
-static enum tg_status take_fields(struct tg_fetch *fetch, const struct tg_fetch_request *request)
-{
-    size_t text = fields_size(request);
-    size_t count = request->field_count + OURS_MAX;
-    if (request->field_count > TG_FETCH_REQUEST_FIELDS_MAX || text > TG_FETCH_REQUEST_BYTES_MAX)
-        return TG_ELIMIT;
-    fetch->fields = tg_malloc(count * sizeof *fetch->fields + text);
-    if (!fetch->fields)
-        return TG_ENOMEM;
-    bool codes = request->decode_max && !has_field(request, TG_SLICE("accept-encoding"));
-    bool accepts = are_apart(request) && has_field(request, TG_SLICE("accept"));
-    const char *ours[OURS_MAX] = {request->source ? no_expect : NULL, accepts ? NULL : no_accept,
-                                  codes ? codings : NULL, says_no_body(request) ? no_body : NULL};
-    struct curl_slist *node = write_fields(fetch->fields, (char *)(fetch->fields + count), request);
-    for (size_t i = 0; i < OURS_MAX; i++)
-        if (ours[i])
-            node = add_node(node, (char *)(uintptr_t)ours[i]); /* a curl_slist knows no const */
-    node[-1].next = NULL; /* there is one: Accept is there, or kept from being */
-    return TG_OK;
-}
-
-/* --- Life ------------------------------------------------------------------------------------- */
-
-static bool is_url(const char *url)
-{
-    if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0)
-        return false;
-    for (const char *p = url; *p; p++)
-        if (*p <= ' ' || *p > '~')
-            return false;
-    return true;
-}
-
-static bool is_safe(const char *method)
+static bool is_idempotent(const char *method)
 {
     static const char *const idempotent[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
     for (size_t i = 0; i < sizeof idempotent / sizeof *idempotent; i++)
@@ -549,54 +204,217 @@ static bool is_safe(const char *method)
     return false;
 }
 
+/* Whether the body can be said once more; makes it begin anew. */
+static bool rewind_source(struct tg_fetch *fetch)
+{
+    if (!fetch->source || !fetch->pulled)
+        return true;
+    if (!fetch->source->rewind)
+        return false;
+    fetch->source->rewind(fetch->source_arg);
+    return true;
+}
+
+/* A kept connection may have been closed by its server just when we used it.  What may be asked twice
+ * is (RFC 9110, 9.2.2), once, on a new one. */
+void tg_fetch_unanswered(struct tg_fetch *fetch)
+{
+    bool nothing = !fetch->head.bytes && !fetch->rest.len;
+    if (nothing && tg_link_was_kept(fetch->link) &&
+        (is_idempotent(fetch->method) || !fetch->sent) && rewind_source(fetch)) {
+        leave_link(fetch, false);
+        begin(fetch, true);
+        return;
+    }
+    tg_fetch_fail(fetch, TG_FETCH_CLOSED,
+                  nothing ? "the connection ended without a response"
+                          : "the connection ended before the response's head did");
+}
+
+/* RFC 9110, 15.4: what is asked for afterwards. */
+static void change_method(struct tg_fetch *fetch, int status)
+{
+    bool post = strcmp(fetch->method, "POST") == 0;
+    bool head = strcmp(fetch->method, "HEAD") == 0;
+    if ((status == 303 && !head) || ((status == 301 || status == 302) && post)) {
+        snprintf(fetch->method, sizeof fetch->method, "GET");
+        fetch->source = NULL;
+        fetch->request.has_body = false;
+    }
+}
+
+static const char *location_of(const struct tg_fetch *fetch)
+{
+    struct tg_fetch_field field;
+    for (size_t i = 0; tg_upstream_head_field(&fetch->head, i, &field); i++)
+        if (tg_slice_equal_nocase(field.name, TG_SLICE("location")) && field.value.len)
+            return field.value.p;
+    return NULL;
+}
+
+/* Takes up the new URL, if it is one. */
+static bool go_to(struct tg_fetch *fetch, const char *location)
+{
+    struct tg_url from;
+    struct tg_url to;
+    char *url = tg_url_resolve(fetch->url, location);
+    if (!url || !tg_url_split(url, &to)) {
+        tg_free(url);
+        return false;
+    }
+    if (!tg_url_split(fetch->url, &from) || !tg_slice_equal_nocase(from.origin, to.origin))
+        fetch->request.elsewhere = true;
+    tg_free(fetch->url);
+    fetch->url = url;
+    return true;
+}
+
+bool tg_fetch_redirected(struct tg_fetch *fetch)
+{
+    int status = fetch->head.status;
+    const char *location = status >= 300 && status < 400 ? location_of(fetch) : NULL;
+    if (!fetch->fields || !location)
+        return false;
+    bool known = fetch->redirects && go_to(fetch, location);
+    tg_upstream_head_again(&fetch->head); /* this one is nobody's answer */
+    if (!known) {
+        tg_fetch_fail(fetch, TG_FETCH_REDIRECTS,
+                      fetch->redirects ? "a redirect to what is no http or https URL"
+                                       : "more redirects than are to be followed");
+        return true;
+    }
+    fetch->redirects--;
+    change_method(fetch, status);
+    leave_link(fetch, false);
+    if (!rewind_source(fetch))
+        tg_fetch_fail(fetch, TG_FETCH_CLOSED, "the request's body cannot be sent to another place");
+    else if (write_head(fetch) != TG_OK)
+        tg_fetch_fail(fetch, TG_FETCH_MEMORY, "not enough memory");
+    else
+        begin(fetch, false);
+    return true;
+}
+
+/* --- Beginning -------------------------------------------------------------------------------- */
+
+static size_t fields_size(const struct tg_fetch_request *request)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < request->field_count; i++)
+        size += request->fields[i].name.len + request->fields[i].value.len;
+    return size;
+}
+
+static char *keep_slice(char *at, struct tg_slice *slice)
+{
+    if (slice->len)
+        memcpy(at, slice->p, slice->len);
+    slice->p = at;
+    return at + slice->len;
+}
+
+/* One block, for the requests to come. */
+static bool keep_fields(struct tg_fetch *fetch, const struct tg_fetch_request *request)
+{
+    size_t count = request->field_count;
+    fetch->fields = tg_malloc((count + 1) * sizeof *fetch->fields + fields_size(request));
+    if (!fetch->fields)
+        return false;
+    char *at = (char *)(fetch->fields + count + 1);
+    for (size_t i = 0; i < count; i++) {
+        fetch->fields[i] = request->fields[i];
+        at = keep_slice(at, &fetch->fields[i].name);
+        at = keep_slice(at, &fetch->fields[i].value);
+    }
+    return true;
+}
+
+static bool keep_string(char **out, const char *s)
+{
+    *out = s ? tg_strdup(s) : NULL;
+    return !s || *out;
+}
+
+static void take_request(struct tg_fetch *fetch, const struct tg_fetch_request *request)
+{
+    snprintf(fetch->method, sizeof fetch->method, "%s", request->method);
+    fetch->request = (struct tg_request_head){
+        .method = fetch->method,
+        .fields = request->fields,
+        .field_count = request->field_count,
+        .old = request->old,
+        .has_body = request->source != NULL,
+        .length = request->length,
+        .decodes = request->decode_max > 0,
+    };
+    fetch->insecure = request->insecure;
+    fetch->source = request->source;
+    fetch->source_arg = request->source_arg;
+    fetch->redirects = request->redirects;
+    fetch->connect_timeout = request->connect_timeout;
+    fetch->head_timeout = request->head_timeout;
+    fetch->idle_timeout = request->idle_timeout;
+    fetch->decode_max = request->decode_max;
+}
+
 static enum tg_status prepare(struct tg_fetch *fetch, const struct tg_fetch_request *request)
 {
     struct tg_upstream *upstream = fetch->upstream;
     const struct tg_limits *limits = upstream->o.limits;
-    tg_upstream_head_init(&fetch->head, limits->upstream_head_bytes ? limits->upstream_head_bytes
-                                                                    : UINT32_MAX / 2);
+    size_t head_max = limits->upstream_head_bytes ? limits->upstream_head_bytes : UINT32_MAX / 2;
+    tg_upstream_head_init(&fetch->head, head_max);
     tg_buf_init(&fetch->held, limits->upstream_buffer ? limits->upstream_buffer : SIZE_MAX / 4);
-    fetch->source = request->source;
-    fetch->source_arg = request->source_arg;
-    fetch->redirects = request->redirects;
-    fetch->head_timeout = request->head_timeout;
-    fetch->idle_timeout = request->idle_timeout;
-    fetch->decode_max = request->decode_max;
-    fetch->is_safe = is_safe(request->method);
-    fetch->plain = is_plain(request);
+    tg_buf_init(&fetch->rest, head_max + TG_UPSTREAM_READ_SIZE);
+    tg_buf_init(&fetch->out, (size_t)TG_FETCH_REQUEST_BYTES_MAX * 2);
+    take_request(fetch, request);
     enum tg_status status =
         tg_deadline_init(&fetch->deadline, &upstream->deadlines, on_late, fetch);
     if (status == TG_OK)
         status = tg_upstream_ready(upstream);
-    if (status == TG_OK)
-        status = take_fields(fetch, request);
-    if (status != TG_OK)
-        return status;
-    fetch->easy = tg_upstream_take_easy(upstream);
-    return fetch->easy && set_options(fetch, request) ? TG_OK : TG_ENOMEM;
+    if (status != TG_OK || !keep_string(&fetch->url, request->url) ||
+        !keep_string(&fetch->unix_path, request->unix_path) ||
+        !keep_string(&fetch->ca_file, request->ca_file))
+        return TG_ENOMEM;
+    if (!request->redirects)
+        return TG_OK;
+    if (!keep_fields(fetch, request))
+        return TG_ENOMEM;
+    fetch->request.fields = fetch->fields;
+    return TG_OK;
+}
+
+static bool is_valid(const struct tg_fetch_request *request)
+{
+    struct tg_url url;
+    size_t len = strlen(request->method);
+    return tg_url_split(request->url, &url) && tg_is_token(request->method, len) &&
+           len <= TG_FETCH_METHOD_MAX && strcmp(request->method, "CONNECT") != 0 &&
+           !(request->old && request->source && request->length == TG_FETCH_LENGTH_UNKNOWN);
 }
 
 enum tg_status tg_fetch_start(struct tg_fetch **out, struct tg_upstream *upstream,
                               const struct tg_fetch_request *request)
 {
     *out = NULL;
-    size_t method_len = strlen(request->method);
-    if (!is_url(request->url) || !tg_is_token(request->method, method_len) ||
-        method_len > METHOD_MAX || strcmp(request->method, "CONNECT") == 0)
+    if (!is_valid(request))
         return TG_EINVAL;
+    if (request->field_count > TG_FETCH_REQUEST_FIELDS_MAX ||
+        fields_size(request) > TG_FETCH_REQUEST_BYTES_MAX)
+        return TG_ELIMIT;
     struct tg_fetch *fetch = tg_calloc(1, sizeof *fetch);
     if (!fetch)
         return TG_ENOMEM;
     fetch->upstream = upstream;
     enum tg_status status = prepare(fetch, request);
-    if (status == TG_OK && curl_multi_add_handle(upstream->multi, fetch->easy) != CURLM_OK)
-        status = TG_ENOMEM;
+    if (status == TG_OK)
+        status = write_head(fetch);
     if (status != TG_OK) {
         tg_fetch_free(fetch);
         return status;
     }
-    tg_deadline_set(&fetch->deadline, request->connect_timeout);
-    tg_upstream_run(upstream); /* where a connection is kept the request goes out here */
+    begin(fetch, false);
+    fetch->request.fields = fetch->fields; /* the caller's go */
+    fetch->request.field_count = fetch->fields ? fetch->request.field_count : 0;
     tg_upstream_settle_soon(upstream);
     *out = fetch;
     return TG_OK;
@@ -606,59 +424,24 @@ void tg_fetch_free(struct tg_fetch *fetch)
 {
     if (!fetch)
         return;
-    detach(fetch);
+    stop_waiting_for_room(fetch);
+    leave_link(fetch, false);
     if (fetch->has_news)
-        TAILQ_REMOVE(&fetch->upstream->news, fetch, link);
+        TAILQ_REMOVE(&fetch->upstream->news, fetch, link_news);
     tg_deadline_fini(&fetch->deadline);
     tg_upstream_head_fini(&fetch->head);
     tg_buf_fini(&fetch->held);
+    tg_buf_fini(&fetch->rest);
+    tg_buf_fini(&fetch->out);
     tg_decode_free(fetch->decode);
     tg_free(fetch->fields);
+    tg_free(fetch->url);
+    tg_free(fetch->unix_path);
+    tg_free(fetch->ca_file);
     tg_free(fetch);
 }
 
-/* --- Pausing ---------------------------------------------------------------------------------- */
-
-/* Tells libcurl which directions are paused.  It may come with data before it returns. */
-static void go_on(struct tg_fetch *fetch)
-{
-    int paused =
-        (fetch->recv_paused ? CURLPAUSE_RECV : 0) | (fetch->send_paused ? CURLPAUSE_SEND : 0);
-    set_deadline(fetch);
-    CURLcode result = curl_easy_pause(fetch->easy, paused);
-    if (result != CURLE_OK) {
-        if (!fetch->failure)
-            take_result(fetch, result);
-        end(fetch);
-    }
-    tg_upstream_settle_soon(fetch->upstream);
-}
-
-void tg_fetch_source_ready(struct tg_fetch *fetch)
-{
-    if (!fetch->easy || !fetch->send_paused)
-        return;
-    fetch->send_paused = false;
-    go_on(fetch);
-}
-
-static void go_on_receiving(struct tg_fetch *fetch)
-{
-    if (fetch->decode && !tg_decode_idle(fetch->decode)) {
-        drain_decoder(fetch);
-        if (fetch->failure)
-            end(fetch);
-        check_decoder(fetch);
-        if (fetch->failure || !tg_decode_idle(fetch->decode))
-            return;
-    }
-    if (!fetch->easy || !fetch->recv_paused)
-        return;
-    fetch->recv_paused = false;
-    go_on(fetch);
-}
-
-/* --- The response ----------------------------------------------------------------------------- */
+/* --- What is known of it ---------------------------------------------------------------------- */
 
 int tg_fetch_status(const struct tg_fetch *fetch)
 {
@@ -680,7 +463,7 @@ void tg_fetch_take_head(struct tg_fetch *fetch, struct tg_upstream_head *to)
 
 enum tg_fetch_failure tg_fetch_failure(const struct tg_fetch *fetch)
 {
-    return fetch->phase == TG_FETCH_OVER ? fetch->failure : TG_FETCH_FINE;
+    return fetch->failure;
 }
 
 const char *tg_fetch_message(const struct tg_fetch *fetch)
@@ -693,30 +476,7 @@ bool tg_fetch_sent(const struct tg_fetch *fetch)
     return fetch->sent;
 }
 
-enum tg_fetch_state tg_fetch_peek(const struct tg_fetch *fetch, struct tg_slice *data)
-{
-    *data = (struct tg_slice){fetch->held.p + fetch->held_at, fetch->held.len - fetch->held_at};
-    if (fetch->held.len)
-        return TG_FETCH_DATA;
-    if (fetch->phase != TG_FETCH_OVER || (is_held_back(fetch) && !fetch->failure))
-        return TG_FETCH_WAIT;
-    return fetch->failure ? TG_FETCH_FAILED : TG_FETCH_END;
-}
-
-static void drop_held(struct tg_fetch *fetch)
-{
-    tg_buf_fini(&fetch->held); /* a stream that waits holds nothing */
-    fetch->held_at = 0;
-}
-
-void tg_fetch_consume(struct tg_fetch *fetch, size_t n)
-{
-    fetch->held_at += n;
-    if (fetch->held_at < fetch->held.len)
-        return;
-    drop_held(fetch);
-    go_on_receiving(fetch);
-}
+/* --- Telling ---------------------------------------------------------------------------------- */
 
 void tg_fetch_wait(struct tg_fetch *fetch, void (*fn)(void *arg), void *arg)
 {
@@ -724,7 +484,7 @@ void tg_fetch_wait(struct tg_fetch *fetch, void (*fn)(void *arg), void *arg)
     fetch->wait_arg = arg;
 }
 
-void tg_fetch_tell(struct tg_fetch *fetch)
+static void tell(struct tg_fetch *fetch)
 {
     void (*fn)(void *) = fetch->wait_fn;
     void *arg = fetch->wait_arg;
@@ -735,21 +495,25 @@ void tg_fetch_tell(struct tg_fetch *fetch)
         fn(arg);
 }
 
-/* --- Pushed ----------------------------------------------------------------------------------- */
-
-void tg_fetch_pipe(struct tg_fetch *fetch, const struct tg_fetch_pipe *pipe, void *arg)
+/* Whoever is told may free any fetch, and make more news. */
+void tg_fetch_tell_news(struct tg_upstream *upstream)
 {
-    fetch->pipe = pipe;
-    fetch->pipe_arg = arg;
+    struct tg_fetch *fetch;
+    while ((fetch = TAILQ_FIRST(&upstream->news)) != NULL) {
+        TAILQ_REMOVE(&upstream->news, fetch, link_news);
+        fetch->has_news = false;
+        tell(fetch);
+    }
 }
 
-void tg_fetch_resume(struct tg_fetch *fetch)
+/* The longest first; one that still finds none, of a host that is full, lets others pass. */
+void tg_fetch_use_room(struct tg_upstream *upstream)
 {
-    struct tg_slice data;
-    if (tg_fetch_peek(fetch, &data) == TG_FETCH_DATA) {
-        if (!fetch->pipe->take(fetch->pipe_arg, data.p, data.len))
-            return;
-        drop_held(fetch);
+    struct tg_fetch *fetch = upstream->has_room ? TAILQ_FIRST(&upstream->waiting) : NULL;
+    upstream->has_room = false;
+    while (fetch) {
+        struct tg_fetch *next = TAILQ_NEXT(fetch, link_waiting);
+        get_link(fetch, false);
+        fetch = next;
     }
-    go_on_receiving(fetch);
 }

@@ -1,8 +1,8 @@
 /* fetch.h - one request to another server, and its response as a stream.
  *
  * The response is read at the reader's pace: what it has not taken is held, up to
- * limits.upstream_buffer, and then the transfer is paused and the server slowed by TCP.  Nothing here
- * blocks: names are resolved by a thread of libcurl's.
+ * limits.upstream_buffer, and then no more is read from the connection, and the server slowed by TCP.
+ * Nothing here blocks: names are resolved by a thread of libcurl's.
  *
  * All calls are for the worker's own thread.  Callbacks that are said to come "from the loop" may call
  * anything, tg_fetch_free() too; the others (pull, take) may call nothing of this layer, nor Lua.
@@ -14,35 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "upstream/failure.h"
 #include "upstream/head.h"
+#include "upstream/request.h"
 #include "util/slice.h"
 #include "util/status.h"
 
 struct tg_fetch;
 struct tg_upstream;
-
-enum {
-    TG_FETCH_REQUEST_FIELDS_MAX = 500,
-    TG_FETCH_REQUEST_BYTES_MAX = 262144, /* of a request's fields */
-};
-
-/* Why there is no response, or not all of it. */
-enum tg_fetch_failure {
-    TG_FETCH_FINE,
-    TG_FETCH_URL,       /* the caller's mistake: no URL that could be asked for */
-    TG_FETCH_RESOLVE,   /* no such host */
-    TG_FETCH_CONNECT,   /* refused, unreachable */
-    TG_FETCH_TLS,       /* no handshake, or a certificate that is not trusted */
-    TG_FETCH_TIMEOUT,   /* in whichever phase */
-    TG_FETCH_CLOSED,    /* the connection ended too early */
-    TG_FETCH_PROTOCOL,  /* not HTTP, or ambiguous: two framings, bad chunks, a bad field */
-    TG_FETCH_LIMIT,     /* larger than a cap */
-    TG_FETCH_REDIRECTS, /* more than were allowed */
-    TG_FETCH_BODY,      /* the request's body broke off */
-    TG_FETCH_MEMORY,
-};
-const char *tg_fetch_failure_name(enum tg_fetch_failure failure); /* "connect"; static */
-int tg_fetch_failure_status(enum tg_fetch_failure failure);       /* of a gateway's answer: 502 */
 
 enum { TG_FETCH_LATER = -1, TG_FETCH_BROKEN = -2 };
 
@@ -51,7 +30,7 @@ struct tg_fetch_source {
     /* Puts up to size bytes into buffer: how many, 0 at the end, TG_FETCH_LATER (then
      * tg_fetch_source_ready() says when to ask again) or TG_FETCH_BROKEN. */
     long (*pull)(void *arg, char *buffer, size_t size);
-    /* Begins anew, for a redirect; NULL: it cannot. */
+    /* Begins anew, for a redirect or another connection; NULL: it cannot. */
     void (*rewind)(void *arg);
 };
 
@@ -67,7 +46,7 @@ struct tg_fetch_request {
     const char *unix_path;    /* of a socket to connect to; NULL: what the URL says */
     const char *ca_file;      /* of certificates to trust; NULL: the system's */
     bool insecure;            /* any certificate will do */
-    int version;              /* 10, 11 or 20 (with TLS; it holds back at 32 MiB only) */
+    bool old;                 /* HTTP/1.0; not for a body without a length */
     unsigned redirects;       /* how many to follow */
     uint64_t decode_max;      /* bytes: undo gzip and deflate, up to so many; 0: leave them */
     uint64_t connect_timeout; /* name, connection, handshake */
@@ -83,7 +62,7 @@ TG_MUST_CHECK enum tg_status tg_fetch_start(struct tg_fetch **out, struct tg_ups
 /* Ends it, wherever it is: the connection is closed unless the response was whole. NULL is fine. */
 void tg_fetch_free(struct tg_fetch *fetch);
 
-/* The source has more, or its end.  From the loop only. */
+/* The source has more, or its end. */
 void tg_fetch_source_ready(struct tg_fetch *fetch);
 
 /* --- The response ----------------------------------------------------------------------------- */
@@ -124,7 +103,7 @@ bool tg_fetch_sent(const struct tg_fetch *fetch);
 struct tg_fetch_pipe {
     /* Takes all of data, or says false: not now, until tg_fetch_resume(). */
     bool (*take)(void *arg, const char *data, size_t len);
-    /* From the loop, after what came was taken, and when tg_fetch_state() has become END or FAILED. */
+    /* From the loop, after what came was taken, and when tg_fetch_peek() would say END or FAILED. */
     void (*turn)(void *arg);
 };
 

@@ -6,7 +6,7 @@
 #include "upstream/hop.h"
 #include "util/mem.h"
 
-enum { LENGTH_DIGITS_MAX = 18 };
+enum { LENGTH_DIGITS_MAX = 18, TEXT_USUAL = 500 };
 
 void tg_upstream_head_init(struct tg_upstream_head *head, size_t max)
 {
@@ -36,16 +36,15 @@ static bool is_digit(char c)
     return tg_char_is(c, TG_CHAR_DIGIT) != 0;
 }
 
-/* Behind "HTTP/1.x " or "HTTP/2 ", or 0. */
+/* Behind "HTTP/1.x ", or 0. */
 static size_t version_len(struct tg_upstream_head *head, struct tg_slice line)
 {
-    if (line.len >= 9 && memcmp(line.p, "HTTP/1.", 7) == 0 && is_digit(line.p[7]) &&
-        line.p[8] == ' ') {
-        head->old = line.p[7] == '0';
-        return 9;
-    }
-    head->http2 = line.len >= 7 && memcmp(line.p, "HTTP/2 ", 7) == 0;
-    return head->http2 ? 7 : 0;
+    if (line.len < 9 || memcmp(line.p, "HTTP/1.", 7) != 0 || !is_digit(line.p[7]) ||
+        line.p[8] != ' ')
+        return 0;
+    head->old = line.p[7] == '0';
+    head->close = head->old;
+    return 9;
 }
 
 static enum tg_upstream_line take_status(struct tg_upstream_head *head, struct tg_slice line,
@@ -103,12 +102,12 @@ static enum tg_upstream_line read_field(struct tg_upstream_head *head, struct tg
         return take_length(head, value, why);
     if (is(name, "transfer-encoding"))
         return take_coding(head, value, why);
-    if (is(name, "location") && value.len)
-        head->located = true;
     if (is(name, "content-encoding"))
         head->encoded = true;
-    if (is(name, "connection"))
+    if (is(name, "connection")) {
         head->options = true;
+        head->close = head->close || tg_hop_names(value, TG_SLICE("close"));
+    }
     return TG_LINE_TAKEN;
 }
 
@@ -172,8 +171,7 @@ static enum tg_upstream_line take_field(struct tg_upstream_head *head, struct tg
 
 /* --- Heads ------------------------------------------------------------------------------------ */
 
-/* Another head follows: this one was a 1xx, or a redirect that is followed. */
-static void begin_anew(struct tg_upstream_head *head)
+void tg_upstream_head_again(struct tg_upstream_head *head)
 {
     tg_buf_clear(&head->text);
     head->status = 0;
@@ -181,23 +179,20 @@ static void begin_anew(struct tg_upstream_head *head)
     head->length = TG_FETCH_LENGTH_UNKNOWN;
     head->old = false;
     head->coded = false;
-    head->located = false;
     head->encoded = false;
     head->options = false;
+    head->close = false;
+    head->whole = false;
 }
 
-static enum tg_upstream_line take_end(struct tg_upstream_head *head, bool follow, const char **why)
+static enum tg_upstream_line take_end(struct tg_upstream_head *head, const char **why)
 {
     if (head->coded && head->length != TG_FETCH_LENGTH_UNKNOWN)
         return refuse(why, "both Transfer-Encoding and Content-Length");
     if (head->status < 200) {
         if (++head->interim > TG_FETCH_INTERIM_MAX)
             return refuse(why, "too many 1xx responses");
-        begin_anew(head);
-        return TG_LINE_TAKEN;
-    }
-    if (follow && head->status < 400 && head->status >= 300 && head->located) {
-        begin_anew(head); /* libcurl counts them, and fails where there are too many */
+        tg_upstream_head_again(head);
         return TG_LINE_TAKEN;
     }
     head->whole = true;
@@ -214,16 +209,18 @@ static struct tg_slice without_line_end(struct tg_slice line)
 }
 
 enum tg_upstream_line tg_upstream_head_line(struct tg_upstream_head *head, struct tg_slice line,
-                                            bool follow, const char **why)
+                                            const char **why)
 {
     *why = NULL;
     if (line.len > head->max - head->bytes)
         return TG_LINE_LIMIT;
+    if (!head->bytes)
+        tg_buf_reserve(&head->text, TEXT_USUAL);
     head->bytes += line.len;
     struct tg_slice text = without_line_end(line);
     if (!head->status)
         return take_status(head, text, why);
-    return text.len ? take_field(head, text, why) : take_end(head, follow, why);
+    return text.len ? take_field(head, text, why) : take_end(head, why);
 }
 
 bool tg_upstream_head_field(const struct tg_upstream_head *head, size_t n,

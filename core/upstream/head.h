@@ -44,12 +44,11 @@ struct tg_upstream_head {
     int status;       /* 0: no status line yet */
     uint64_t length;  /* or TG_FETCH_LENGTH_UNKNOWN */
     bool old;         /* HTTP/1.0 */
-    bool http2;
-    bool coded; /* Transfer-Encoding */
-    bool located;
-    bool encoded; /* a Content-Encoding */
-    bool options; /* a Connection field, which may name others */
-    bool whole;   /* the final head has ended */
+    bool coded;       /* Transfer-Encoding */
+    bool encoded;     /* a Content-Encoding */
+    bool options;     /* a Connection field, which may name others */
+    bool close;       /* the connection is not for another request */
+    bool whole;       /* the final head has ended */
 };
 
 void tg_upstream_head_init(struct tg_upstream_head *head, size_t max);
@@ -63,9 +62,12 @@ enum tg_upstream_line {
     TG_LINE_MEMORY,
 };
 
-/* Takes the next line, its end included.  follow: redirects are followed. */
+/* Takes the next line, its end included. */
 enum tg_upstream_line tg_upstream_head_line(struct tg_upstream_head *head, struct tg_slice line,
-                                            bool follow, const char **why);
+                                            const char **why);
+
+/* Another head follows the one that has ended: a redirect is followed. */
+void tg_upstream_head_again(struct tg_upstream_head *head);
 
 /* The nth field; false past the last.  The value is followed by a NUL. */
 bool tg_upstream_head_field(const struct tg_upstream_head *head, size_t n,

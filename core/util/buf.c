@@ -43,6 +43,20 @@ static enum tg_status make_room(struct tg_buf *buf, size_t len)
     return TG_OK;
 }
 
+void tg_buf_reserve(struct tg_buf *buf, size_t len)
+{
+    if (len > buf->cap)
+        len = buf->cap;
+    if (buf->size > len)
+        return;
+    char *p = tg_realloc(buf->p, len + 1);
+    if (!p)
+        return;
+    buf->p = p;
+    buf->size = len + 1;
+    buf->p[buf->len] = '\0';
+}
+
 enum tg_status tg_buf_add(struct tg_buf *buf, const void *data, size_t len)
 {
     enum tg_status status = make_room(buf, len);

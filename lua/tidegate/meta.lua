@@ -297,7 +297,7 @@ function tg.shared(name, options) end
 ---@field unix? string the path of a socket to connect to, whatever host the URL names
 ---@field ca? string a file of certificates to trust instead of the system's
 ---@field insecure? boolean trust any certificate
----@field version? "1.0"|"1.1"|"2" 1.1; 2 needs TLS, and is held back only once 32 MiB wait
+---@field version? "1.0"|"1.1" 1.1
 ---@field redirects? integer how many to follow: 0
 ---@field decode? boolean|integer undo gzip and deflate, up to so many bytes (true: 1 GiB)
 ---@field load? tidegate.UpstreamLoad counts it, from its start to the end of its body

@@ -128,6 +128,20 @@ describe("a server with TLS", function()
     assert.equal(502, fetch("localhost", "&ca=" .. percent(dir .. "/none.pem")).status)
   end)
 
+  it("streams what is large, byte for byte, and is held back by a slow client (B72)", function()
+    local parts = {}
+    for i = 1, 400000 do parts[i] = ("%08d line of a large body over TLS\n"):format(i) end
+    local text = table.concat(parts)
+    server.write(dir .. "/large", text)
+    local client <close> = assert(raw.connect(s.port, { rcvbuf = 65536 }))
+    client:send(("GET /fetch?insecure=1&url=%s HTTP/1.0\r\nHost: a\r\n\r\n")
+      :format(percent(("https://127.0.0.1:%s/large"):format(port))))
+    client:read_until("\r\n\r\n", 10)
+    harness.sleep(0.2) -- all that is held is full by now
+    assert.is_true(s:rss() < (server.sanitized and 400000 or 40000))
+    assert.is_true(client:read_all(20) == text)
+  end)
+
   it("is asked all the same when any certificate will do", function()
     assert.equal("over tls\n", fetch("127.0.0.1", "&insecure=1").body)
     assert.equal(502, fetch("127.0.0.1").status) -- and no longer than that
