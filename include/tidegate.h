@@ -143,6 +143,20 @@ TIDEGATE_API void tidegate_each_route(const struct tidegate *g,
                                       void (*fn)(void *arg, const struct tidegate_route_info *),
                                       void *arg);
 
+/* What the router makes of a request, without one: calls fn with the route that it goes to and its
+ * parameters (names and decoded values, count of them); they are good until fn returns.  path is as it
+ * would be sent, without a query.  TIDEGATE_OK; TIDEGATE_ECLOSED: no route has the path;
+ * TIDEGATE_AGAIN: one has, but not for the method; TIDEGATE_EINVAL: the path is not well formed. */
+struct tidegate_param_info {
+    const char *name;
+    const char *value;
+};
+TIDEGATE_API enum tidegate_status tidegate_explain(
+    const struct tidegate *g, const char *method, const char *host, const char *path,
+    void (*fn)(void *arg, const struct tidegate_route_info *route,
+               const struct tidegate_param_info *params, size_t count),
+    void *arg);
+
 TIDEGATE_API const char *tidegate_version(void); /* "0.1.0": of the library, not of this header */
 
 #ifdef __cplusplus

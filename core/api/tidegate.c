@@ -8,6 +8,7 @@
 #include "api/gateway.h"
 #include "util/clock.h"
 #include "util/mem.h"
+#include "util/percent.h"
 #include "util/store.h"
 
 #define STRING(x) #x
@@ -349,24 +350,124 @@ uint16_t tidegate_port(const struct tidegate *g, size_t n)
     return server_of(g) ? tg_server_port(server_of(g), n) : 0;
 }
 
+enum { NAMES_MAX = 64 };
+
+static struct tidegate_route_info describe(const struct tg_lua_route *route,
+                                           const char *names[NAMES_MAX])
+{
+    struct tidegate_route_info info = {
+        .method = *route->method ? route->method : "any",
+        .host = route->host ? route->host : "",
+        .path = route->path,
+        .name = route->chain.route_name ? route->chain.route_name : "",
+        .interceptors = names,
+    };
+    for (size_t i = 0; i < route->chain.count && i < NAMES_MAX; i++)
+        names[info.interceptor_count++] = route->chain.items[i]->name;
+    return info;
+}
+
 void tidegate_each_route(const struct tidegate *g,
                          void (*fn)(void *arg, const struct tidegate_route_info *), void *arg)
 {
     const struct tg_lua_route *route;
+    const char *names[NAMES_MAX];
     if (!g->worker_count || !g->workers[0].current)
         return;
     const struct tg_lua_script *script = g->workers[0].current->script;
     for (size_t n = 0; (route = tg_lua_script_route(script, n)) != NULL; n++) {
-        const char *names[64];
-        struct tidegate_route_info info = {
-            .method = *route->method ? route->method : "any",
-            .host = route->host ? route->host : "",
-            .path = route->path,
-            .name = route->chain.route_name ? route->chain.route_name : "",
-            .interceptors = names,
-        };
-        for (size_t i = 0; i < route->chain.count && i < sizeof names / sizeof *names; i++)
-            names[info.interceptor_count++] = route->chain.items[i]->name;
+        struct tidegate_route_info info = describe(route, names);
         fn(arg, &info);
     }
+}
+
+/* --- Explaining ------------------------------------------------------------------------------- */
+
+struct explaining {
+    struct tg_match match;
+    struct tidegate_param_info params[TG_ROUTE_PARAMS_MAX];
+    struct tg_buf text; /* names and values, each with its NUL */
+};
+
+static enum tg_status add_decoded(struct tg_buf *text, struct tg_slice value)
+{
+    size_t before = text->len;
+    enum tg_status status = tg_buf_add(text, value.p, value.len);
+    if (status == TG_OK && value.len)
+        text->len =
+            before + tg_percent_decode(text->p + before, value.len, false, text->p + before);
+    return status;
+}
+
+/* Where each begins is known once the buffer does not move any more. */
+static enum tg_status copy_params(struct explaining *e)
+{
+    size_t at = 0;
+    enum tg_status status = TG_OK;
+    for (size_t i = 0; i < e->match.param_count && status == TG_OK; i++) {
+        const struct tg_param *param = &e->match.params[i];
+        status = tg_buf_add(&e->text, param->name.p, param->name.len);
+        if (status == TG_OK)
+            status = tg_buf_add(&e->text, "", 1);
+        if (status == TG_OK)
+            status = add_decoded(&e->text, param->value);
+        if (status == TG_OK)
+            status = tg_buf_add(&e->text, "", 1);
+    }
+    for (size_t i = 0; i < e->match.param_count && status == TG_OK; i++) {
+        e->params[i].name = e->text.p + at;
+        at += strlen(e->text.p + at) + 1;
+        e->params[i].value = e->text.p + at;
+        at += strlen(e->text.p + at) + 1;
+    }
+    return status;
+}
+
+static const struct tg_lua_route *route_of(const struct tg_lua_script *script, const void *chain)
+{
+    const struct tg_lua_route *route;
+    for (size_t n = 0; (route = tg_lua_script_route(script, n)) != NULL; n++)
+        if (&route->chain == chain)
+            return route;
+    return NULL;
+}
+
+static enum tidegate_status missed(enum tg_match_kind kind)
+{
+    return kind == TG_MATCH_NO_METHOD  ? TIDEGATE_AGAIN
+           : kind == TG_MATCH_BAD_PATH ? TIDEGATE_EINVAL
+                                       : TIDEGATE_ECLOSED;
+}
+
+/* NOLINTNEXTLINE(readability-function-size): a request is this much */
+enum tidegate_status tidegate_explain(const struct tidegate *g, const char *method,
+                                      const char *host, const char *path,
+                                      void (*fn)(void *arg, const struct tidegate_route_info *route,
+                                                 const struct tidegate_param_info *params,
+                                                 size_t count),
+                                      void *arg)
+{
+    const char *names[NAMES_MAX];
+    if (!g->worker_count || !g->workers[0].current || *path != '/')
+        return TIDEGATE_EINVAL;
+    struct tg_lua_script *script = g->workers[0].current->script;
+    struct explaining *e = tg_calloc(1, sizeof *e);
+    if (!e)
+        return TIDEGATE_ENOMEM;
+    tg_buf_init(&e->text, TG_ERROR_MAX);
+    tg_router_match(tg_lua_script_engine(script)->router, (struct tg_slice){method, strlen(method)},
+                    (struct tg_slice){host, strlen(host)}, (struct tg_slice){path, strlen(path)},
+                    &e->match);
+    enum tidegate_status status = missed(e->match.kind);
+    const struct tg_lua_route *route =
+        e->match.kind == TG_MATCH_FOUND ? route_of(script, e->match.route) : NULL;
+    if (route) {
+        struct tidegate_route_info info = describe(route, names);
+        status = public_status(copy_params(e));
+        if (status == TIDEGATE_OK)
+            fn(arg, &info, e->params, e->match.param_count);
+    }
+    tg_buf_fini(&e->text);
+    tg_free(e);
+    return status;
 }

@@ -170,6 +170,9 @@ static enum exit_code do_script(const struct cli_options *options, struct cli_lo
         code = run(g, options, log, &signals);
     else if (options->command == CLI_ROUTES)
         cli_routes_print(g, stdout);
+    else if (options->command == CLI_EXPLAIN)
+        code =
+            cli_explain_print(g, options->method, options->path, stdout) ? EXIT_FINE : EXIT_SCRIPT;
     else
         print_verdict(g, options->script);
     cli_signals_release(signals);

@@ -11,6 +11,8 @@ const char cli_usage[] =
     "usage: tidegate run SCRIPT [OPTION...]   serve what the script returns\n"
     "       tidegate check SCRIPT             load it and report every problem\n"
     "       tidegate routes SCRIPT            list its routes\n"
+    "       tidegate explain SCRIPT METHOD PATH\n"
+    "                                         which route that is, through what, with what\n"
     "       tidegate version\n"
     "       tidegate help\n"
     "\n"
@@ -122,9 +124,15 @@ static const struct command {
     enum cli_command command;
     bool script;
 } commands[] = {
-    {"run", CLI_RUN, true},          {"check", CLI_CHECK, true}, {"routes", CLI_ROUTES, true},
-    {"version", CLI_VERSION, false}, {"help", CLI_HELP, false},  {"--version", CLI_VERSION, false},
-    {"--help", CLI_HELP, false},     {"-h", CLI_HELP, false},
+    {"run", CLI_RUN, true},
+    {"check", CLI_CHECK, true},
+    {"routes", CLI_ROUTES, true},
+    {"explain", CLI_EXPLAIN, true},
+    {"version", CLI_VERSION, false},
+    {"help", CLI_HELP, false},
+    {"--version", CLI_VERSION, false},
+    {"--help", CLI_HELP, false},
+    {"-h", CLI_HELP, false},
 };
 
 /* All of them are run's. */
@@ -253,9 +261,16 @@ static bool take_word(struct cli_options *options, const struct command *command
 {
     if (!command->script)
         return refuse(word, "this command takes no arguments");
-    if (options->script)
+    if (!options->script)
+        options->script = word;
+    else if (command->command != CLI_EXPLAIN)
         return refuse(word, "a second script; there can be one");
-    options->script = word;
+    else if (!options->method)
+        options->method = word;
+    else if (!options->path)
+        options->path = word;
+    else
+        return refuse(word, "one word too many");
     return true;
 }
 
@@ -283,6 +298,8 @@ static bool parse_rest(struct cli_options *options, const struct command *comman
             words += taken;
         }
     }
+    if (command->command == CLI_EXPLAIN && options->script && !options->path)
+        return refuse(command->name, "needs a method and a path");
     return !command->script || options->script || refuse(command->name, "needs a script");
 }
 

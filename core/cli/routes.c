@@ -93,3 +93,54 @@ void cli_routes_print(const struct tidegate *g, FILE *out)
     end_line(&table);
     tidegate_each_route(g, print_route, &table);
 }
+
+/* --- explain ---------------------------------------------------------------------------------- */
+
+static void print_match(void *arg, const struct tidegate_route_info *route,
+                        const struct tidegate_param_info *params, size_t count)
+{
+    FILE *out = arg;
+    fprintf(out, "route:        %s %s%s\n", route->method, route->host, route->path);
+    if (*route->name)
+        fprintf(out, "name:         %s\n", route->name);
+    for (size_t i = 0; i < route->interceptor_count; i++)
+        fprintf(out, "%-13s %s\n", i ? "" : "interceptors:", route->interceptors[i]);
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "%-13s %s = %s\n", i ? "" : "parameters:", params[i].name, params[i].value);
+}
+
+/* Splits "http://host/path?query" and "/path?query". */
+static void split(const char *text, char *host, size_t size, char *path, size_t path_size)
+{
+    const char *scheme = strstr(text, "://");
+    const char *from = scheme && scheme < strchr(text, '/') ? scheme + 3 : text;
+    const char *slash = from == text ? text : strchr(from, '/');
+    size_t len = slash ? (size_t)(slash - from) : strlen(from);
+    const char *colon = memchr(from, ':', len);
+    if (colon)
+        len = (size_t)(colon - from);
+    snprintf(host, size, "%.*s", (int)len, from);
+    snprintf(path, path_size, "%s", slash ? slash : "/");
+    path[strcspn(path, "?#")] = '\0';
+}
+
+bool cli_explain_print(const struct tidegate *g, const char *method, const char *path, FILE *out)
+{
+    char host[256];
+    char plain[4096];
+    split(path, host, sizeof host, plain, sizeof plain);
+    switch (tidegate_explain(g, method, host, plain, print_match, out)) {
+    case TIDEGATE_OK:
+        return true;
+    case TIDEGATE_AGAIN:
+        fprintf(stderr, "tidegate: %s %s: the path has routes, but none for the method (405)\n",
+                method, path);
+        return false;
+    case TIDEGATE_EINVAL:
+        fprintf(stderr, "tidegate: %s: not a path (400)\n", path);
+        return false;
+    default:
+        fprintf(stderr, "tidegate: %s: no route has it (404)\n", path);
+        return false;
+    }
+}

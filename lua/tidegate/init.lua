@@ -4,6 +4,7 @@ local core = require("tidegate.core")
 local errors = require("tidegate.errors")
 local files = require("tidegate.files")
 local limit = require("tidegate.limit")
+local metrics = require("tidegate.metrics")
 local pool = require("tidegate.pool")
 local proxy = require("tidegate.proxy")
 local routes = require("tidegate.routes")
@@ -22,6 +23,7 @@ end
 
 tg.files = files.handler
 tg.limit = limit
+tg.metrics = metrics
 tg.on_error = errors.on_error
 tg.error = errors.raise
 tg.sse = sse.handler

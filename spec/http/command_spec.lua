@@ -58,7 +58,7 @@ describe("tidegate", function()
     it("goes to stdout when asked for, and names every command and option it has", function()
       local result = tidegate("help")
       assert.same({ FINE, "" }, { result.exit, result.stderr })
-      for _, word in ipairs({ "run", "check", "routes", "version", "--listen", "--workers", "--dev",
+      for _, word in ipairs({ "run", "check", "routes", "explain", "version", "--listen", "--workers", "--dev",
         "--watch", "--limit", "--quiet", "--pidfile" }) do
         assert.is_truthy(result.stdout:find(word, 1, true), word)
       end
@@ -77,9 +77,12 @@ describe("tidegate", function()
     local MISTAKES = {
       { { "rnu", "app.lua" }, "rnu: unknown command; did you mean run?" },
       { { "ruotes" }, "ruotes: unknown command; did you mean routes?" },
-      { { "explode" }, "explode: unknown command; `tidegate help` lists them" },
+      { { "zigzag" }, "zigzag: unknown command; `tidegate help` lists them" },
       { { "run" }, "run: needs a script" },
       { { "check" }, "check: needs a script" },
+      { { "explain" }, "explain: needs a script" },
+      { { "explain", "a.lua", "GET" }, "explain: needs a method and a path" },
+      { { "explain", "a.lua", "GET", "/", "x" }, "x: one word too many" },
       { { "run", "a.lua", "b.lua" }, "b.lua: a second script; there can be one" },
       { { "run", "a.lua", "--lsiten", "x" }, "--lsiten: unknown option; did you mean --listen?" },
       { { "run", "a.lua", "--zzz" }, "--zzz: unknown option; `tidegate help` lists them" },
@@ -151,6 +154,26 @@ describe("tidegate", function()
       assert.matches("^%S+ +/café/:id  %*%.example%.org         outer inner", lines[3])
       assert.equal(4, #lines)
       for _, line in ipairs(lines) do assert.is_nil(line:find("%s$")) end
+    end)
+
+    it("are explained: which one a request goes to, through what, with what (B53)", function()
+      local path = dir .. "/explained.lua"
+      server.write(path, [[return { interceptors = { { name = "outer", enter = function() end } }, routes = {
+        { "/users/:id/*rest", name = "user", get = function() end, constraints = { id = "%d+" } },
+        { "/users/search", host = "a.example", any = function() end } } }]])
+      local function explain(...)
+        local result = tidegate("explain", path, ...)
+        return result.exit, result.stdout .. result.stderr
+      end
+      assert.same({ FINE, "route:        GET /users/:id/*rest\nname:         user\n"
+        .. "interceptors: outer\n              user\nparameters:   id = 7\n              rest = a b/c\n" },
+        { explain("GET", "/users/7/a%20b/c?x=1") })
+      assert.same({ FINE, "route:        any a.example/users/search\ninterceptors: outer\n"
+        .. "              ANY /users/search\n" }, { explain("PUT", "http://a.example:80/users/search") })
+      assert.same({ SCRIPT, "tidegate: /users/x/y: no route has it (404)\n" }, { explain("GET", "/users/x/y") })
+      assert.same({ SCRIPT, "tidegate: POST /users/7/x: the path has routes, but none for the method (405)\n" },
+        { explain("POST", "/users/7/x") })
+      assert.same({ SCRIPT, "tidegate: users: not a path (400)\n" }, { explain("GET", "users") })
     end)
 
     it("fails when nobody can read it", function()
