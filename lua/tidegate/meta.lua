@@ -148,14 +148,14 @@ function tg.log.error(...) end
 ---@class tidegate.File
 
 ---@class tidegate.CompressOptions
----@field codings? ("zstd"|"br"|"gzip")[] the best first: it wins where the client likes several alike
----@field levels? table<"zstd"|"br"|"gzip", integer> zstd 1 to 19 (2), br 0 to 9 (3), gzip 1 to 9 (4)
----@field types? string[] media types: "text/html", all of a kind "text/*", all with a suffix "*+json"
+---@field codings? ("zstd"|"br"|"gzip")[] the best first: it wins where a client likes several alike
+---@field levels? table<string, integer> zstd 1 to 19 (2), br 0 to 9 (3), gzip 1 to 9 (4)
+---@field types? string[] media types: "text/html", all of a kind "text/*", all that end "*+json"
 ---@field min_length? integer bytes; a body that is known to be shorter is left as it is (1024)
 
---- An interceptor that codes the responses of what is inside it, where their clients accept that: as
---- they are streamed, and flushed when they are flushed. Ranges, bodies that have a Content-Encoding
---- or a digest, no-transform, and types that are not listed are left alone.
+--- An interceptor that codes the responses of what is inside it, where their clients accept that:
+--- as they are streamed, and flushed when they are flushed. Ranges, bodies that have a
+--- Content-Encoding or a digest, no-transform, and types that are not listed are left alone.
 ---@param options? tidegate.CompressOptions
 ---@return tidegate.Interceptor
 function tg.compress(options) end
