@@ -197,14 +197,16 @@ static void add_another(lua_State *L, struct tg_slice value)
 }
 
 /* One table for the first value of each name, or for lists of them all. */
-static void push_query(lua_State *L, const struct tg_call *call, bool lists)
+/* The pairs of rest, decoded; returns how many there were, most + 1 when there are more. */
+static lua_Integer push_pairs(lua_State *L, struct tg_slice rest, bool lists, lua_Integer most)
 {
-    struct tg_slice rest = tg_conn_span(call->exchange->conn, head_of(call)->query);
     struct tg_slice name;
     struct tg_slice value;
+    lua_Integer count = 0;
     lua_newtable(L);
     int table = lua_gettop(L);
-    while (tg_query_next(&rest, &name, &value)) {
+    while (count <= most && tg_query_next(&rest, &name, &value)) {
+        count++;
         push_decoded(L, name, true);
         lua_pushvalue(L, -1);
         bool is_new = lua_rawget(L, -3) == LUA_TNIL;
@@ -214,6 +216,24 @@ static void push_query(lua_State *L, const struct tg_call *call, bool lists)
             add_another(L, value);
         lua_settop(L, table);
     }
+    return count;
+}
+
+static void push_query(lua_State *L, const struct tg_call *call, bool lists)
+{
+    struct tg_slice rest = tg_conn_span(call->exchange->conn, head_of(call)->query);
+    push_pairs(L, rest, lists, LUA_MAXINTEGER - 1);
+}
+
+int tg_parse_form(lua_State *L)
+{
+    struct tg_slice text;
+    text.p = luaL_checklstring(L, 1, &text.len);
+    bool lists = lua_toboolean(L, 2);
+    lua_Integer most = luaL_checkinteger(L, 3);
+    if (push_pairs(L, text, lists, most) > most)
+        lua_pushnil(L);
+    return 1;
 }
 
 static void push_params(lua_State *L, const struct tg_call *call)

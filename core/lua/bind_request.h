@@ -14,4 +14,8 @@ void tg_request_open(lua_State *L); /* makes the metatables; once per state */
  * took away.  False, and nothing is pushed, when there are none. */
 bool tg_request_push_set_headers(lua_State *L, const struct tg_call *call);
 
+/* parse_form(text, lists, most): a form's pairs (application/x-www-form-urlencoded) as a table, the first
+ * value of each name or lists of all; nil when there are more than most. */
+int tg_parse_form(lua_State *L);
+
 #endif

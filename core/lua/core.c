@@ -11,6 +11,7 @@
 #include "lua/bind_folder.h"
 #include "lua/bind_format.h"
 #include "lua/bind_group.h"
+#include "lua/bind_request.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
 #include "lua/bind_sse.h"
@@ -36,6 +37,8 @@ static int open_core(lua_State *L)
     tg_sse_open(L);
     tg_folder_open(L);
     tg_compress_open(L);
+    lua_pushcfunction(L, tg_parse_form);
+    lua_setfield(L, -2, "_parse_form");
     lua_pushcfunction(L, tg_file_new);
     lua_setfield(L, -2, "file");
     tg_failure_push_closed(L);

@@ -1,5 +1,6 @@
 --- tidegate: what a script gets from `require "tidegate"`.
 
+local body_params = require("tidegate.body_params")
 local core = require("tidegate.core")
 local errors = require("tidegate.errors")
 local files = require("tidegate.files")
@@ -22,6 +23,7 @@ for name, value in pairs(core) do
 end
 
 tg.files = files.handler
+tg.body_params = body_params
 tg.limit = limit
 tg.metrics = metrics
 tg.on_error = errors.on_error

@@ -508,6 +508,14 @@ function Topic:close() end
 ---@field slow integer of subscribers
 ---@field by_name table<string, tidegate.TopicStats> a thousand of them at most
 
+--- For tg.body_params: a form's pairs, nil when there are more than most.
+---@private
+---@param text string
+---@param lists boolean all values of each name, not the first
+---@param most integer
+---@return table<string, string|string[]>?
+function tg._parse_form(text, lists, most) end
+
 --- For tg.poll: what follows the id `after` as JSON (with lines: a line for each event), and the
 --- id to go on after; nil and that id when nothing came.
 ---@private
@@ -576,6 +584,10 @@ function tg._sse(run, response, heartbeat, retry) end
 ---@field remote_port integer
 ---@field id string unique
 ---@field route_name string?
+---@field body_params any what tg.body_params has read
+---@field json_params any
+---@field form_params table<string, string>?
+---@field form_params_list table<string, string[]>?
 ---@field body tidegate.RequestBody
 
 --- The request's body, as it comes. It may be a response's body.
