@@ -19,6 +19,8 @@
 #include "lua/print.h"
 #include "lua/response.h"
 
+static const char text_type[] = "text/plain; charset=utf-8";
+
 enum { LEND_FROM = 65536 }; /* bytes of a string from which on it is lent and not copied */
 
 enum body_kind {
@@ -107,20 +109,25 @@ static bool is_strict(lua_State *L, const struct tg_call *call)
     return strict;
 }
 
-static void choose_format(lua_State *L, struct tg_call *call, const struct tg_response_info *info)
+/* Of what is printed: the type to be set where the response has none, else NULL. */
+static const char *choose_format(lua_State *L, struct tg_out *out,
+                                 const struct tg_response_info *info)
 {
+    struct tg_exchange *x = out->call->exchange;
     if (info->content_type) {
         struct tg_slice type = {info->content_type, info->content_type_len};
-        call->out.format = tg_formats_find(L, type);
-        if (!call->out.format)
+        out->format = tg_formats_find(L, type);
+        if (!out->format)
             luaL_error(L, "no format prints a table or sequence as %s", info->content_type);
-        return;
+        return NULL;
     }
-    call->out.format = tg_negotiate_format(L, call->exchange->conn, is_strict(L, call));
-    if (!call->out.format)
+    out->format = tg_negotiate_format(L, x->conn, is_strict(L, out->call));
+    if (!out->format) {
         tg_failure_raise_status(L, 406, "no format that the request accepts prints the body");
-    add_content_type(L, call, call->out.format->content_type);
-    (void)!tg_exchange_add_field(call->exchange, TG_SLICE("Vary"), TG_SLICE("Accept"));
+        return NULL; /* it does not come here */
+    }
+    (void)!tg_exchange_add_field(x, TG_SLICE("Vary"), TG_SLICE("Accept"));
+    return out->format->content_type;
 }
 
 static uint64_t describe_kind(lua_State *L, struct tg_call *call, int body,
@@ -159,6 +166,7 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
     uint64_t length = TG_LENGTH_UNKNOWN;
     uint64_t said = info->length;
     int status = x->head.status;
+    const char *type = NULL;
     bool typed = info->content_type != NULL;
     switch (kind) {
     case BODY_NONE:
@@ -167,10 +175,12 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
     case BODY_STRING:
         length = lua_rawlen(L, body);
         if (!typed)
-            add_content_type(L, call, "text/plain; charset=utf-8");
+            add_content_type(L, call, text_type);
         break;
     case BODY_PRINTED:
-        choose_format(L, call, info);
+        type = choose_format(L, &call->out, info);
+        if (type)
+            add_content_type(L, call, type);
         break;
     case BODY_KIND:
         length = describe_kind(L, call, body, info, part);
@@ -188,6 +198,43 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
         said = TG_LENGTH_UNKNOWN;
     x->head.length = part ? said : length_of(L, length, said);
     x->head.fields = tg_buf_slice(&x->fields);
+}
+
+const char *tg_body_describe_inner(lua_State *L, struct tg_out *out, int index,
+                                   const struct tg_response_info *said)
+{
+    struct tg_body_about about = {said, true, TG_LENGTH_UNKNOWN, NULL};
+    enum body_kind kind = kind_of(L, index);
+    const struct tg_body_kind *type = tg_body_kind_of(L, index);
+    switch (kind) {
+    case BODY_STRING:
+        about.media_type = text_type;
+        break;
+    case BODY_PRINTED:
+        about.media_type = choose_format(L, out, said);
+        break;
+    case BODY_KIND:
+        if (type->describe)
+            type->describe(L, out, index, &about);
+        break;
+    case BODY_OBJECT:
+        if (luaL_getmetafield(L, index, "__content_type") != LUA_TNIL) {
+            about.media_type = luaL_checkstring(L, -1);
+            lua_pop(L, 1); /* the metatable keeps it */
+        }
+        break;
+    case BODY_NONE:
+    case BODY_FUNCTION:
+        break;
+    case BODY_UNKNOWN:
+        luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, index));
+    }
+    return about.media_type;
+}
+
+bool tg_body_is_one(lua_State *L, int index)
+{
+    return kind_of(L, index) != BODY_UNKNOWN;
 }
 
 static void prepare_format(lua_State *L, struct tg_call *call, const struct tg_response_info *info)

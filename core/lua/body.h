@@ -7,6 +7,8 @@
 #include <lua.h>
 
 struct tg_call;
+struct tg_out;
+struct tg_response_info;
 
 /* Runs on a call's task, with the call as its one light userdata: sends ctx.response. */
 int tg_body_produce(lua_State *L);
@@ -29,5 +31,14 @@ bool tg_body_is_leaf(lua_State *L, int index);
 /* Pushes a function of (struct tg_out * as light userdata, body) that writes the body at index, of any
  * type.  Raises when it is none. */
 void tg_body_push_way(lua_State *L, int index);
+
+/* Whether the value at index is a body of any type: nil is an empty one. */
+bool tg_body_is_one(lua_State *L, int index);
+
+/* Of a body that is changed on its way into a response, of which said is known: chooses the format that
+ * it is printed in, and returns its Content-Type or NULL, which is good for as long as the body is. May
+ * raise.  Whoever calls it has the type's drop called, if the body is not written to out. */
+const char *tg_body_describe_inner(lua_State *L, struct tg_out *out, int index,
+                                   const struct tg_response_info *said);
 
 #endif

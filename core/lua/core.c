@@ -8,6 +8,7 @@
 #include "lua/bind_compress.h"
 #include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
+#include "lua/bind_filter.h"
 #include "lua/bind_folder.h"
 #include "lua/bind_format.h"
 #include "lua/bind_group.h"
@@ -19,6 +20,7 @@
 #include "lua/bind_task.h"
 #include "lua/bind_time.h"
 #include "lua/bind_topic.h"
+#include "lua/body_reader.h"
 #include "lua/failure.h"
 
 static int open_core(lua_State *L)
@@ -37,6 +39,8 @@ static int open_core(lua_State *L)
     tg_sse_open(L);
     tg_folder_open(L);
     tg_compress_open(L);
+    tg_body_readers_open(L);
+    tg_filters_open(L);
     lua_pushcfunction(L, tg_parse_form);
     lua_setfield(L, -2, "_parse_form");
     lua_pushcfunction(L, tg_file_new);

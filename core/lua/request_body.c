@@ -7,6 +7,7 @@
 #include "lua/body_kind.h"
 #include "lua/call.h"
 #include "lua/failure.h"
+#include "lua/read_all.h"
 
 /* The userdata holds nothing; its user value is the request. */
 struct tg_call *tg_request_body_call(lua_State *L, int index)
@@ -99,52 +100,13 @@ static int l_chunks(lua_State *L)
     return 2;
 }
 
-/* --- :all() ----------------------------------------------------------------------------------- */
-
-/* Stack: body, list of chunks, their number, bytes so far. */
-static int all_go_on(lua_State *L, int status, lua_KContext context)
-{
-    uint64_t most = check(L)->exchange->engine->limits->body_buffer;
-    bool has_result = status == LUA_YIELD || context;
-    for (;;) {
-        if (has_result) {
-            if (lua_isnil(L, -1))
-                break;
-            lua_Integer count = lua_tointeger(L, 3) + 1;
-            lua_Integer bytes = lua_tointeger(L, 4) + (lua_Integer)lua_rawlen(L, -1);
-            if (most && (uint64_t)bytes > most)
-                return tg_failure_raise_status(
-                    L, 413, "the request's body is larger than limits.body_buffer");
-            lua_rawseti(L, 2, count);
-            lua_pushinteger(L, count);
-            lua_replace(L, 3);
-            lua_pushinteger(L, bytes);
-            lua_replace(L, 4);
-        }
-        lua_pushcfunction(L, tg_request_body_read);
-        lua_pushvalue(L, 1);
-        lua_callk(L, 1, 1, 1, all_go_on);
-        has_result = true;
-    }
-    lua_Integer count = lua_tointeger(L, 3);
-    luaL_Buffer buffer;
-    luaL_buffinit(L, &buffer);
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_rawgeti(L, 2, i);
-        luaL_addvalue(&buffer);
-    }
-    luaL_pushresult(&buffer);
-    return 1;
-}
-
+/* all([most]) */
 static int l_all(lua_State *L)
 {
-    check(L);
-    lua_settop(L, 1);
-    lua_newtable(L);
-    lua_pushinteger(L, 0);
-    lua_pushinteger(L, 0);
-    return all_go_on(L, LUA_OK, 0);
+    uint64_t limit = check(L)->exchange->engine->limits->body_buffer;
+    lua_Integer most = luaL_optinteger(L, 2, -1);
+    return tg_read_all(L, tg_request_body_read, most < 0 ? limit : (uint64_t)most,
+                       "the request's body");
 }
 
 /* --- Sent back as a body ---------------------------------------------------------------------- */

@@ -12,6 +12,7 @@ local routes = require("tidegate.routes")
 local service = require("tidegate.service")
 local sse = require("tidegate.sse")
 local tasks = require("tidegate.tasks")
+local tee = require("tidegate.tee")
 local topics = require("tidegate.topics")
 
 ---@class tidegate
@@ -32,6 +33,7 @@ tg.sse = sse.handler
 tg.all = tasks.all
 tg.race = tasks.race
 tg.timeout = tasks.timeout
+tg.tee = tee
 tg.publish_handler = topics.publish_handler
 tg.poll = topics.poll
 tg.pool = pool.new

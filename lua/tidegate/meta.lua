@@ -147,10 +147,46 @@ function tg.log.error(...) end
 ---@class tidegate.Generator
 ---@class tidegate.File
 
+---@class tidegate.Filter
+
+--- A body whose bytes pass through `map`, chunk by chunk as they come: what it returns is sent in
+--- the place of the chunk, nothing for nil. `finish` is called at the end of the whole body, and
+--- may return the last bytes. Either may wait. A chunk has up to 64 KiB, and ends anywhere.
+---@param body any of any type; the response has its Content-Type, and no length
+---@param map async fun(chunk: string): string|nil
+---@param finish? async fun(): string|nil
+---@return tidegate.Filter
+function tg.map_body(body, map, finish) end
+
+--- A body of any type, produced to be read here: by a task of its own, which is held back while
+--- nobody reads. For use while the exchange is running.
+---@param body any
+---@param content_type? string what a table or sequence is printed as; JSON
+---@return tidegate.BodyReader
+function tg.read_body(body, content_type) end
+
+---@class tidegate.BodyReader
+local BodyReader = {}
+--- The next chunk, of at most 64 KiB, or nil at the end. Raises what the body raises.
+---@async
+---@return string?
+function BodyReader:read() end
+--- for chunk in reader:chunks() do
+---@return async fun(): string?
+function BodyReader:chunks() end
+--- The rest of it. Past `most` bytes, limits.body_buffer, it raises with status 413.
+---@async
+---@param most? integer
+---@return string
+function BodyReader:all(most) end
+--- Ends the body where it is: its `<close>` variables run. A reader in a `<close>` variable does
+--- so, too.
+function BodyReader:close() end
+
 ---@class tidegate.CompressOptions
----@field codings? ("zstd"|"br"|"gzip")[] the best first: it wins where a client likes several alike
----@field levels? table<string, integer> zstd 1 to 19 (2), br 0 to 9 (3), gzip 1 to 9 (4)
----@field types? string[] media types: "text/html", all of a kind "text/*", all that end "*+json"
+---@field codings? ("zstd"|"br"|"gzip")[] the best first: it wins where the client likes several
+---@field levels? table<string, integer> by coding: zstd 1 to 19 (2), br 0 to 9 (3), gzip 1 to 9 (4)
+---@field types? string[] "text/html", all of a kind "text/*", all with a suffix "*+json"
 ---@field min_length? integer bytes; a body that is known to be shorter is left as it is (1024)
 
 --- An interceptor that codes the responses of what is inside it, where their clients accept that:
