@@ -5,6 +5,8 @@
 
 #include "lua/task.h"
 
+static const char *const on_stop_name = "on_stop";
+
 static void push_gateway(lua_State *L, const struct tg_lua_host *host)
 {
     lua_createtable(L, 0, 2);
@@ -65,10 +67,15 @@ static void ended(struct tg_lua_life *life, enum tg_lua_result result)
     life->running = NULL;
 }
 
+static bool wait_for_detached(struct tg_lua_life *life);
+
 static void on_done(void *owner, enum tg_lua_result result)
 {
     struct tg_lua_life *life = owner;
+    bool on_stop = life->stopped && life->running == on_stop_name;
     ended(life, result);
+    if (on_stop && wait_for_detached(life))
+        return;
     if (life->done)
         life->done(life->arg);
 }
@@ -91,15 +98,32 @@ static int call_hook(lua_State *L)
     return 0;
 }
 
+static int detached_over(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    tg_task_resumed(L, context);
+    struct tg_lua *lua = tg_lua_of(L);
+    if (tg_task_detached(lua))
+        tg_log(tg_lua_log(lua), TG_LOG_WARN, "detached tasks: %u are cancelled, by limits.drain",
+               tg_task_detached(lua));
+    return 0;
+}
+
+static int call_wait(lua_State *L)
+{
+    const struct tg_lua_life *life = lua_touserdata(L, 1);
+    return tg_task_wait_detached(L, life->drain, detached_over);
+}
+
 /* Whether it waits now. */
-static bool begin(struct tg_lua_life *life, const char *name)
+static bool begin(struct tg_lua_life *life, lua_CFunction fn, const char *name)
 {
     if (!life->task)
         life->task = tg_task_new(life->lua, on_done, life);
     life->running = name;
     enum tg_lua_result result = TG_LUA_NOMEM;
     if (life->task)
-        result = tg_task_start(life->task, call_hook, life);
+        result = tg_task_start(life->task, fn, life);
     if (result == TG_LUA_WAITING)
         return true;
     if (life->task)
@@ -108,22 +132,30 @@ static bool begin(struct tg_lua_life *life, const char *name)
     return false;
 }
 
+static bool wait_for_detached(struct tg_lua_life *life)
+{
+    return tg_task_detached(life->lua) && begin(life, call_wait, "detached tasks");
+}
+
 void tg_lua_life_start(struct tg_lua_life *life)
 {
     if (life->on_start != LUA_NOREF && !life->running)
-        begin(life, "on_start");
+        begin(life, call_hook, "on_start");
 }
 
-bool tg_lua_life_stop(struct tg_lua_life *life, void (*done)(void *arg), void *arg)
+bool tg_lua_life_stop(struct tg_lua_life *life, uint64_t drain, void (*done)(void *arg), void *arg)
 {
-    if (life->on_stop == LUA_NOREF || life->stopped)
+    if (life->stopped)
         return false;
     if (life->running) /* on_start has not ended: it is over now */
         tg_task_cancel(life->task);
     life->stopped = true;
     life->done = done;
     life->arg = arg;
-    return begin(life, "on_stop");
+    life->drain = drain;
+    if (life->on_stop != LUA_NOREF && begin(life, call_hook, on_stop_name))
+        return true;
+    return wait_for_detached(life);
 }
 
 void tg_lua_life_fini(struct tg_lua_life *life)

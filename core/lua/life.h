@@ -3,6 +3,7 @@
 #define TG_LUA_LIFE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <lua.h>
 
@@ -19,6 +20,7 @@ struct tg_lua_life {
     struct tg_task *task;
     const char *running; /* the name of what task runs; NULL: nothing */
     bool stopped;        /* on_stop was called */
+    uint64_t drain;      /* milliseconds that detached tasks have after it; 0: no limit */
     void (*done)(void *arg);
     void *arg;
 };
@@ -31,8 +33,9 @@ void tg_lua_life_fini(struct tg_lua_life *life); /* cancels what runs */
 /* On the loop's thread.  Begins on_start(gateway), a task that may wait; what it raises is logged. */
 void tg_lua_life_start(struct tg_lua_life *life);
 
-/* Begins on_stop(gateway), once: done(arg) is called from the loop when it has ended.  False: there is
- * none, or nothing to wait for any more; done is not called. */
-bool tg_lua_life_stop(struct tg_lua_life *life, void (*done)(void *arg), void *arg);
+/* Begins on_stop(gateway), once, and then waits for the detached tasks of its exchanges, for no longer
+ * than drain: done(arg) is called from the loop after it.  False: there is nothing to wait for (any
+ * more); done is not called. */
+bool tg_lua_life_stop(struct tg_lua_life *life, uint64_t drain, void (*done)(void *arg), void *arg);
 
 #endif

@@ -776,7 +776,7 @@ void tg_lua_script_start(struct tg_lua_script *script)
 
 bool tg_lua_script_stop(struct tg_lua_script *script, void (*done)(void *arg), void *arg)
 {
-    return tg_lua_life_stop(&script->life, done, arg);
+    return tg_lua_life_stop(&script->life, script->limits.drain, done, arg);
 }
 
 void tg_lua_script_adopt(struct tg_lua_script *script)

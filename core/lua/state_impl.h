@@ -55,6 +55,8 @@ struct tg_lua_tasks {
     struct tg_scope scope; /* of what was spawned by no exchange */
     struct tg_task *top;   /* of it, and the detached: those below no task */
     uint64_t scopes;       /* made so far */
+    unsigned detached;     /* that have not ended */
+    struct tg_queue idle;  /* who waits for these */
     void (*on_stuck)(struct tg_scope *scope);
     struct tg_slices *slices; /* of the loop's thread; may be NULL */
     bool held;                /* not on the loop's thread yet */

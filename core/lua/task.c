@@ -650,6 +650,7 @@ void tg_lua_tasks_init(struct tg_lua_tasks *tasks, struct tg_lua *lua)
     tasks->lua = lua;
     tasks->no_memory = LUA_NOREF;
     TAILQ_INIT(&tasks->ready);
+    TAILQ_INIT(&tasks->idle);
     tg_deadlines_init_exact(&tasks->deadlines, tg_lua_base(lua));
     event_assign(&tasks->ready_event, tg_lua_base(lua), -1, 0, on_ready, tasks);
 }

@@ -88,6 +88,12 @@ bool tg_task_spawned(const struct tg_task *task); /* whether it was made so */
  * state.  False: it has begun.  Raises when out of memory. */
 bool tg_task_detach(lua_State *L, struct tg_task *task);
 
+/* How many of these there are in the state. */
+unsigned tg_task_detached(struct tg_lua *lua);
+
+/* Waits until the last of them has ended, or for so many milliseconds (0: however long that takes). */
+int tg_task_wait_detached(lua_State *L, uint64_t ms, lua_KFunction k);
+
 /* Cancels a spawned task, as soon as may be.  Where it runs, or too many are being cancelled in each
  * other, that is at its next wait, or from the loop. */
 void tg_task_cancel_spawned(struct tg_task *task);

@@ -89,6 +89,7 @@ bool tg_task_detach(lua_State *L, struct tg_task *task)
     task->scope->live--;
     tg_task_open_scope(task, scope, NULL);
     task->owns_scope = true;
+    task->tasks->detached++;
     detach(task);
     attach(task, NULL);
     return true;
@@ -104,6 +105,23 @@ static void leave_scope(struct tg_task *task)
     tg_free(task->scope);
     task->scope = &task->tasks->scope;
     task->owns_scope = false;
+    if (!--task->tasks->detached)
+        tg_queue_wake(&task->tasks->idle);
+}
+
+unsigned tg_task_detached(struct tg_lua *lua)
+{
+    return tg_lua_tasks(lua)->detached;
+}
+
+int tg_task_wait_detached(lua_State *L, uint64_t ms, lua_KFunction k)
+{
+    static const struct tg_task_wait wait = {NULL, NULL};
+    struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
+    struct tg_task *task = tg_task_check(L);
+    if (ms && tg_task_arm_timer(task, &tv) != TG_OK)
+        return luaL_error(L, "not enough memory");
+    return tg_queue_wait(L, &tg_lua_tasks_of(L)->idle, &wait, k);
 }
 
 /* --- Scopes that are stuck -------------------------------------------------------------------- */

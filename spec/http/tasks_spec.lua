@@ -461,6 +461,66 @@ describe("the tasks of a script", function()
   end)
 end)
 
+describe("detached tasks", function()
+  local SCRIPT = [[
+    local tg = require("tidegate")
+    return { limits = { drain = DRAIN }, on_stop = STOPPING, routes = {
+      { "/save", get = function()
+        tg.detach(function()
+          local x <close> = setmetatable({}, { __close = function() tg.log.info("NUMBER closed") end })
+          tg.sleep(SECONDS)
+          tg.log.info("NUMBER saved")
+        end)
+        tg.sleep(0.001)
+        return { body = "saving" }
+      end },
+    } }]]
+
+  local function script(number, seconds, drain, on_stop)
+    return (SCRIPT:gsub("%u%u%u%u%u+", {
+      NUMBER = number, SECONDS = seconds, DRAIN = drain, STOPPING = on_stop or "nil",
+    }))
+  end
+
+  local function save_and_reload(s)
+    assert.equal("saving", raw.get(s.port, "/save").body)
+    server.write(s.script, script("two", 0, 10))
+    s:kill("HUP")
+    s:wait_log("generation 2 in")
+  end
+
+  it("are waited for when another script takes the place of theirs (B57)", function()
+    local s <close> = server.start({ script = script("one", 0.3, 10) })
+    save_and_reload(s)
+    raw.get(s.port, "/save")
+    s:wait_log("two saved")
+    s:wait_log("one saved")
+  end)
+
+  it("are waited for when the gateway stops, after on_stop (B61)", function()
+    local s = server.start({ script = script("one", 0.3, 10, "function() tg.log.info('on_stop') end") })
+    raw.get(s.port, "/save")
+    s:stop()
+    assert.matches("on_stop\n.*one saved\n.*one closed", s:log_text())
+  end)
+
+  it("are cancelled when the drain limit has passed (B61)", function()
+    local s = server.start({ script = script("one", 100, 0.1) })
+    raw.get(s.port, "/save")
+    s:stop()
+    assert.matches("one closed", s:log_text())
+    assert.not_matches("one saved", s:log_text())
+  end)
+
+  it("of a script that was replaced are, too, and the log says how many (B57)", function()
+    local s <close> = server.start({ script = script("one", 100, 0.1) })
+    save_and_reload(s)
+    s:wait_log("detached tasks: 1 are cancelled, by limits.drain")
+    s:wait_log("one closed")
+    assert.is_nil(s:log_text():find("one saved", 1, true))
+  end)
+end)
+
 describe("a task that computes", function()
   local s
 
