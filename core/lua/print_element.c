@@ -316,7 +316,9 @@ static enum tg_element put_event(lua_State *L, const struct tg_printer *p)
     put_field(L, p, &pen, event, "id", tg_event_id);
     put_retry(L, p, &pen, event);
     if (lua_getfield(L, event, "data") == LUA_TNIL) {
-        lua_pop(L, 1);
+        if (lua_getfield(L, event, "event") != LUA_TNIL)
+            tg_event_begin_data(&pen); /* without data no client would see the event */
+        lua_pop(L, 2);
         return TG_ELEMENT_DONE;
     }
     enum tg_element element = put_data(L, p, &pen);

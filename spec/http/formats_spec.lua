@@ -38,6 +38,7 @@ local bodies = {
       yield({ data = { list = { "x\ny" } }, retry = 1500 })
       yield({ comment = "only a comment" })
       yield({ data = tg.generate(function(inner) inner(1) inner(2) end), id = 5 })
+      yield({ event = "bare" })
     end)
   end,
   empty = function() return {} end,
@@ -158,7 +159,8 @@ describe("a format", function()
       prints("event: greeting\nid: a-1\ndata: hello\ndata: world\ndata: end\ndata: \n\n"
         .. 'retry: 1500\ndata: {"list":["x\\ny"]}\n\n'
         .. ": only a comment\n\n"
-        .. "id: 5\ndata: [1,2]\n\n", "events", "text/event-stream")
+        .. "id: 5\ndata: [1,2]\n\n"
+        .. "event: bare\ndata: \n\n", "events", "text/event-stream")
     end)
     it("refuses a line break or a NUL in event and id (B44)", function()
       for name, message in pairs({ bad_event = "event: it has a line break", bad_id = "id: it has a line break or a NUL" }) do
