@@ -363,16 +363,20 @@ static enum tg_step give_up(struct tg_exchange *x)
 /* The low-level calls have written a body, and perhaps failed: it ends as what it is. */
 static enum tg_step end_sent(struct tg_exchange *x)
 {
-    if (x->responded)
+    if (x->responded) {
         tg_log(x->engine->log, TG_LOG_ERROR, "%s: response already sent: %d was, %d is dropped",
                tg_exchange_route(x), x->head.status, x->response_status);
+        x->script->ops->drop_response(x);
+    }
+    bool exceeded = x->writer.failed == TG_ELIMIT;
     enum tg_status status = tg_writer_end(&x->writer);
+    const char *why = "the body was broken off by an error before";
     if (status >= 0 || status == TG_ECLOSED)
         return TG_STEP_DONE;
-    tg_exchange_fail(x, 500,
-                     status == TG_ELIMIT ? "the body is shorter than its Content-Length"
-                                         : "the body was broken off by an error before",
-                     NULL);
+    if (status == TG_ELIMIT)
+        why = exceeded ? "the body is longer than its Content-Length"
+                       : "the body is shorter than its Content-Length";
+    tg_exchange_fail(x, 500, why, NULL);
     return TG_STEP_FAILED;
 }
 

@@ -251,7 +251,7 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index, bool 
 {
     struct tg_response_info info;
     struct tg_exchange *x = call->exchange;
-    tg_response_take(L, x, index, &info);
+    tg_response_take(L, x, index, part, &info);
     lua_getfield(L, index, "body");
     int body = lua_gettop(L);
     tg_fetch_response_unwrap(L, body);
@@ -410,9 +410,12 @@ static int produced(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     struct tg_call *call = (struct tg_call *)context;
-    enum tg_status ended = tg_writer_end(&call->exchange->writer);
+    struct tg_writer *w = &call->exchange->writer;
+    bool exceeded = w->failed == TG_ELIMIT;
+    enum tg_status ended = tg_writer_end(w);
     if (ended == TG_ELIMIT)
-        return luaL_error(L, "the body is shorter than its Content-Length says");
+        return luaL_error(L, "the body is %s than its Content-Length says",
+                          exceeded ? "longer" : "shorter");
     tg_out_check(L, ended);
     return 0;
 }
@@ -558,15 +561,19 @@ int tg_body_write_response_body(lua_State *L)
     if (kind == BODY_UNKNOWN)
         return luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, 2));
     if (!x->writer.head && !x->writer.committed) { /* an implicit 200 */
+        tg_buf_clear(&x->fields);
         x->head = (struct tg_response_head){.status = 200, .length = TG_LENGTH_UNKNOWN};
         x->head.fields = tg_buf_slice(&x->fields);
         call->out.format = &tg_format_json;
         tg_writer_begin(&x->writer, &x->head);
     }
     if (tg_exchange_is_head(x)) {
+        drop_body(L, call, 2);
         tg_out_check(L, tg_writer_end_bodyless(&x->writer));
         return 0;
     }
+    if (x->writer.ended)
+        return luaL_error(L, "the response has ended: it has no more parts");
     return write_part(L, call, 2, kind);
 }
 

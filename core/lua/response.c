@@ -11,13 +11,13 @@
 
 /* --- Is it one? ------------------------------------------------------------------------------- */
 
-/* The status of the response table at index, or -1. */
-static int status_of(lua_State *L, int index)
+/* The status of the response table at index, or -1.  One whose body comes in parts needs to say none. */
+static int status_of(lua_State *L, int index, bool part)
 {
     int status = -1;
     int type = lua_getfield(L, index, "status");
     if (type == LUA_TNIL) {
-        if (lua_getfield(L, index, "body") != LUA_TNIL)
+        if (lua_getfield(L, index, "body") != LUA_TNIL || part)
             status = 200;
         lua_pop(L, 1);
     } else if (lua_isinteger(L, -1)) {
@@ -28,11 +28,11 @@ static int status_of(lua_State *L, int index)
     return status;
 }
 
-static void check_shape(lua_State *L, int index)
+static void check_shape(lua_State *L, int index, bool part)
 {
     if (!lua_istable(L, index))
         luaL_error(L, "a response is a table, this is a %s", luaL_typename(L, index));
-    if (status_of(L, index) >= 0)
+    if (status_of(L, index, part) >= 0)
         return;
     lua_getfield(L, index, "status");
     if (lua_isnil(L, -1))
@@ -50,9 +50,9 @@ void tg_response_check(lua_State *L, struct tg_call *call)
         x->responded = TG_RESPONDED_NOT;
     } else {
         x->responded = TG_RESPONDED_NOT; /* until it is seen to be one */
-        check_shape(L, lua_gettop(L));
+        check_shape(L, lua_gettop(L), false);
         x->responded = TG_RESPONDED_SCRIPT;
-        x->response_status = status_of(L, lua_gettop(L));
+        x->response_status = status_of(L, lua_gettop(L), false);
     }
     lua_pop(L, 2);
 }
@@ -211,13 +211,14 @@ static void take_untouched(lua_State *L, struct tg_exchange *x, const struct tg_
             add_field(L, x, field.name, field.value);
 }
 
-void tg_response_take(lua_State *L, struct tg_exchange *x, int index, struct tg_response_info *info)
+void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
+                      struct tg_response_info *info)
 {
     index = lua_absindex(L, index);
-    check_shape(L, index);
+    check_shape(L, index, part);
     *info = (struct tg_response_info){NULL, 0, TG_LENGTH_UNKNOWN};
     tg_buf_clear(&x->fields);
-    x->head = (struct tg_response_head){.status = status_of(L, index)};
+    x->head = (struct tg_response_head){.status = status_of(L, index, part)};
     const struct tg_fetch_body *untouched = tg_fetch_response_untouched(L, index);
     if (untouched) {
         take_untouched(L, x, untouched, info);

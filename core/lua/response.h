@@ -22,8 +22,8 @@ struct tg_response_info {
 };
 
 /* Takes the status and the fields of the response table at index into the exchange's head. Raises on
- * what must not go on the wire. */
-void tg_response_take(lua_State *L, struct tg_exchange *x, int index,
+ * what must not go on the wire.  With part its body may come later: without a status it is 200. */
+void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
                       struct tg_response_info *info);
 
 #endif

@@ -681,7 +681,9 @@ function Context:terminate_when(predicate) end
 --- err table), "shutdown" or "cancelled". f may not wait.
 ---@param f fun(reason: string, err: table?)
 function Context:on_close(f) end
---- Sends the response's head at once, and its body if it has one; more may follow.
+--- Sends the response's head at once, and its body if it has one; more may follow. Without a
+--- status it is 200. From any stage, body or task of the exchange; what several tasks write at the
+--- same time is mixed.
 ---@async
 ---@param response tidegate.Response
 function Context:write_response(response) end
