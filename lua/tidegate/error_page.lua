@@ -1,5 +1,7 @@
 --- What --dev shows of an unhandled error: a page for browsers, text for the others.
 
+local json = require("tidegate.core").json
+
 local error_page = {}
 
 local FRAMES_MAX = 20
@@ -8,20 +10,53 @@ local LINE_MAX = 200 -- bytes
 local VALUE_DEPTH, VALUE_ITEMS = 3, 40
 local SOURCE_MAX = 1 << 20 -- bytes of a file that is looked into
 local PAGE_MAX = 60000
+local MESSAGE_MAX = 4000
+local ERRORS_MAX = 5 -- that one came of another
 local SECRET = {
   ["authorization"] = true, ["cookie"] = true, ["proxy-authorization"] = true,
   ["x-api-key"] = true, ["x-auth-token"] = true,
 }
 
---- Shown as it is in text; what would move a cursor or end a line is not.
-local function plain(text, max)
-  text = tostring(text)
-  if max and #text > max then
-    text = text:sub(1, max) .. "…"
+--- UTF-8, whatever it was; what is not is shown by its bytes.
+local function utf8_of(text)
+  local out, from = {}, 1
+  while true do
+    local _, bad = utf8.len(text, from)
+    if not bad then
+      out[#out + 1] = text:sub(from)
+      return table.concat(out)
+    end
+    out[#out + 1] = text:sub(from, bad - 1) .. ("\\x%02x"):format(text:byte(bad))
+    from = bad + 1
   end
+end
+
+--- At most max bytes of it, and no part of a character.
+local function cut(text, max)
+  if #text <= max then
+    return text
+  end
+  while max > 0 and (text:byte(max + 1) or 0) & 0xC0 == 0x80 do
+    max = max - 1
+  end
+  return text:sub(1, max) .. "…"
+end
+
+--- One line of text: what would move a terminal's cursor, or end the line, is shown as an escape.
+local function plain(text, max)
+  text = utf8_of(cut(tostring(text), max or LINE_MAX))
   return (text:gsub("[%c\x7f]", function(char)
     return char == "\t" and "  " or ("\\x%02x"):format(char:byte())
   end))
+end
+
+--- The same line by line.
+local function plain_lines(text)
+  local lines = {}
+  for line in (cut(text, MESSAGE_MAX) .. "\n"):gmatch("(.-)\r?\n") do
+    lines[#lines + 1] = plain(line, 1000)
+  end
+  return table.concat(lines, "\n")
 end
 
 local ENTITIES = {
@@ -32,13 +67,8 @@ local function escape(text, max)
   return (plain(text, max):gsub("[&<>\"']", ENTITIES))
 end
 
---- Escapes line by line, so that line breaks stay.
 local function escape_lines(text)
-  local lines = {}
-  for line in (tostring(text) .. "\n"):gmatch("(.-)\n") do
-    lines[#lines + 1] = escape(line, 1000)
-  end
-  return table.concat(lines, "\n")
+  return (plain_lines(text):gsub("[&<>\"']", ENTITIES))
 end
 
 -- --- Frames -----------------------------------------------------------------------------------
@@ -89,15 +119,37 @@ local function source_around(name, number, files)
   return #lines > 0 and lines or nil
 end
 
---- { where, what, number, source } for each line of a traceback.
-local function frames_of(traceback, files)
+--- Where a message says that it comes from: not in the traceback when it was raised again, by a
+--- coroutine or a task.
+local function places_of(message, frames, files)
+  local seen = {}
+  for _, frame in ipairs(frames) do
+    seen[frame.where] = true
+  end
+  while true do
+    local where, number, rest = message:match("^([^\n]-):(%d+): (.*)$")
+    if not where then
+      return
+    end
+    local place = where .. ":" .. number
+    local source = not seen[place] and source_around(where, tonumber(number), files)
+    if source then
+      table.insert(frames, 1,
+        { where = place, what = "the message", number = tonumber(number), source = source })
+    end
+    seen[place], message = true, rest
+  end
+end
+
+--- { where, what, number, source } for each line of a traceback that says something.
+local function frames_of(err, message, files)
   local frames = {}
-  for line in (traceback or ""):gmatch("[^\n]+") do
+  for line in tostring(err.traceback or ""):gmatch("[^\n]+") do
     local where, number, what = line:match("^%s+(.-):(%d+): in (.*)$")
     if not where then
       where, what = line:match("^%s+(%[C%]): in (.*)$")
     end
-    if where and #frames < FRAMES_MAX then
+    if where and what ~= "?" and #frames < FRAMES_MAX then
       number = tonumber(number)
       frames[#frames + 1] = {
         where = number and where .. ":" .. number or where,
@@ -107,35 +159,59 @@ local function frames_of(traceback, files)
       }
     end
   end
+  places_of(message, frames, files)
   return frames
 end
 
 -- --- What was raised, and the request -----------------------------------------------------------
 
+local function dump_scalar(value)
+  local kind = type(value)
+  if kind == "string" then
+    return '"' .. plain(value) .. '"'
+  end
+  return (kind == "number" or kind == "boolean") and tostring(value) or "(a " .. kind .. ")"
+end
+
+--- Its keys in an order: numbers, then strings, then the others as they come.
+local function keys_of(value)
+  local ranks, keys = { number = 1, string = 2 }, {}
+  for key in next, value do
+    keys[#keys + 1] = key
+    if #keys > 10 * VALUE_ITEMS then
+      break
+    end
+  end
+  table.sort(keys, function(a, b)
+    local rank_a, rank_b = ranks[type(a)] or 3, ranks[type(b)] or 3
+    if rank_a ~= rank_b or rank_a == 3 then
+      return rank_a < rank_b
+    end
+    return a < b
+  end)
+  return keys
+end
+
 --- A few lines for a value of the script's, whatever it is; metamethods are not called.
 local function dump(value, indent, depth, lines)
   if type(value) ~= "table" then
-    local text = type(value) == "string" and ("%q"):format(value:sub(1, LINE_MAX))
-    return text or (type(value) == "number" or type(value) == "boolean") and tostring(value)
-      or "(a " .. type(value) .. ")"
-  end
-  if depth == 0 then
+    return dump_scalar(value)
+  elseif depth == 0 then
     return "{ … }"
   end
-  local items = 0
-  for key, item in next, value do
-    items = items + 1
-    if items > VALUE_ITEMS or #lines > VALUE_ITEMS * 4 then
+  local keys = keys_of(value)
+  for n, key in ipairs(keys) do
+    if n > VALUE_ITEMS or #lines > VALUE_ITEMS * 4 then
       lines[#lines + 1] = indent .. "…"
       break
     end
     local place = #lines + 1
     lines[place] = ""
-    local shown = dump(item, indent .. "  ", depth - 1, lines)
-    local name = type(key) == "string" and plain(key, 60) or dump(key, "", 0, {})
-    lines[place] = indent .. name .. (shown == "" and ":" or ": " .. plain(shown, LINE_MAX))
+    local shown = dump(rawget(value, key), indent .. "  ", depth - 1, lines)
+    local name = type(key) == "string" and plain(key, 60) or dump_scalar(key)
+    lines[place] = indent .. name .. (shown == "" and ":" or ": " .. shown)
   end
-  return items == 0 and "{}" or ""
+  return #keys == 0 and "{}" or ""
 end
 
 local function value_lines(err)
@@ -158,7 +234,7 @@ local function header_lines(request)
   return lines
 end
 
-local function facts(err, request, route)
+local function facts_of(err, request, route)
   return {
     { "route", route },
     { "stage", err.stage or "-" },
@@ -169,28 +245,53 @@ local function facts(err, request, route)
   }
 end
 
+--- The error, the one that it came in place of, and so on.
+local function errors_of(err, files)
+  local list = {}
+  while type(err) == "table" and #list < ERRORS_MAX do
+    local message = cut(tostring(err.message), MESSAGE_MAX)
+    list[#list + 1] = {
+      message = message,
+      where = ("%s of %s"):format(err.stage or "-", err.interceptor or "the chain"),
+      value = value_lines(err),
+      frames = frames_of(err, message, files),
+      traceback = tostring(err.traceback or ""),
+    }
+    err = type(err.suppressed) == "table" and err.suppressed[1] or nil
+  end
+  return list
+end
+
 -- --- Text -------------------------------------------------------------------------------------
 
-local function as_text(page)
-  local out = { ("%d %s\n"):format(page.status, page.reason), page.message, "" }
-  local function add(...)
-    out[#out + 1] = table.concat({ ... })
-  end
-  for _, fact in ipairs(page.facts) do
-    add(("%-12s "):format(fact[1] .. ":"), plain(fact[2], LINE_MAX))
-  end
-  for _, line in ipairs(page.value or {}) do
+local function add_error_text(add, problem)
+  for _, line in ipairs(problem.value or {}) do
     add("  ", line)
   end
-  for _, frame in ipairs(page.frames) do
+  for _, frame in ipairs(problem.frames) do
     add("\n", plain(frame.where), ": in ", plain(frame.what))
     for _, line in ipairs(frame.source or {}) do
       local mark = line[1] == frame.number and ">" or " "
-      add(("%s %4d  "):format(mark, line[1]), plain(line[2], LINE_MAX))
+      add(("%s %4d  "):format(mark, line[1]), plain(line[2]))
     end
   end
-  for _, earlier in ipairs(page.suppressed) do
-    add("\nbefore it: ", plain(earlier, 1000))
+end
+
+local function as_text(page)
+  local out = {}
+  local function add(...)
+    out[#out + 1] = table.concat({ ... })
+  end
+  add(page.status, " ", page.reason, "\n")
+  add(plain_lines(page.errors[1].message), "\n")
+  for _, fact in ipairs(page.facts) do
+    add(("%-12s "):format(fact[1] .. ":"), plain(fact[2]))
+  end
+  for n, problem in ipairs(page.errors) do
+    if n > 1 then
+      add("\nbefore it, in ", plain(problem.where), ": ", plain_lines(problem.message))
+    end
+    add_error_text(add, problem)
   end
   return table.concat(out, "\n") .. "\n"
 end
@@ -204,6 +305,8 @@ body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:2r
 h1{font-size:1rem;color:var(--accent);margin:0}
 .message{font-size:1.25rem;margin:.5rem 0 1.5rem;white-space:pre-wrap;overflow-wrap:anywhere}
 h2{font-size:1rem;margin:2rem 0 .5rem}
+h2+.message{font-size:1rem;margin:.25rem 0 1rem}
+.aside{opacity:.65;margin:.25rem 0}
 table{border-collapse:collapse;width:100%}
 td,th{border-top:1px solid var(--line);padding:.25rem .75rem .25rem 0;text-align:left}
 td,th{vertical-align:top;overflow-wrap:anywhere}
@@ -221,7 +324,7 @@ local function rows(list)
   local out = {}
   for _, row in ipairs(list) do
     out[#out + 1] = ("<tr><th>%s</th><td><code>%s</code></td></tr>"):format(
-      escape(row[1], LINE_MAX), escape(row[2], 1000))
+      escape(row[1]), escape(row[2], 1000))
   end
   return "<table>" .. table.concat(out) .. "</table>"
 end
@@ -229,46 +332,54 @@ end
 local function frame_html(frame, open)
   local title = ("<code>%s</code> in %s"):format(escape(frame.where), escape(frame.what))
   if not frame.source then
-    return "<p>" .. title .. "</p>"
+    return '<p class="aside">' .. title .. "</p>"
   end
   local lines = {}
   for _, line in ipairs(frame.source) do
     lines[#lines + 1] = ("<span%s>%4d  %s</span>"):format(
-      line[1] == frame.number and ' class="at"' or "", line[1], escape(line[2], LINE_MAX))
+      line[1] == frame.number and ' class="at"' or "", line[1], escape(line[2]))
   end
   return ("<details%s><summary>%s</summary><pre>%s</pre></details>"):format(
     open and " open" or "", title, table.concat(lines))
 end
 
+local function add_error_html(add, problem)
+  if problem.value then
+    local lines = {}
+    for n, line in ipairs(problem.value) do
+      lines[n] = "<span>" .. escape(line, 1000) .. "</span>"
+    end
+    add("<h2>What was raised</h2><pre>" .. table.concat(lines) .. "</pre>")
+  end
+  if #problem.frames > 0 then
+    add("<h2>Traceback</h2>")
+  end
+  local open = true
+  for _, frame in ipairs(problem.frames) do
+    add(frame_html(frame, open))
+    open = open and not frame.source
+  end
+end
+
 local function as_html(page)
+  local status = ("%d %s"):format(page.status, escape(page.reason))
   local out = {
     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">",
     "<meta name=\"viewport\" content=\"width=device-width\">",
-    ("<title>%d %s</title><style>%s</style>"):format(page.status, escape(page.reason), STYLE),
-    ("<h1>%d %s</h1>"):format(page.status, escape(page.reason)),
-    ('<p class="message">%s</p>'):format(escape_lines(page.message)),
+    ("<title>%s: %s</title>"):format(status, escape(page.errors[1].message, 100)),
+    ("<style>%s</style><h1>%s</h1>"):format(STYLE, status),
+    ('<p class="message">%s</p>'):format(escape_lines(page.errors[1].message)),
     rows(page.facts),
   }
   local function add(text)
     out[#out + 1] = text
   end
-  if page.value then
-    add("<h2>What was raised</h2><pre>")
-    for _, line in ipairs(page.value) do
-      add("<span>" .. escape(line) .. "</span>")
+  for n, problem in ipairs(page.errors) do
+    if n > 1 then
+      add(("<h2>Before it, in %s</h2>"):format(escape(problem.where)))
+      add(('<p class="message">%s</p>'):format(escape_lines(problem.message)))
     end
-    add("</pre>")
-  end
-  if #page.frames > 0 then
-    add("<h2>Traceback</h2>")
-    local open = true
-    for _, frame in ipairs(page.frames) do
-      add(frame_html(frame, open))
-      open = open and not frame.source
-    end
-  end
-  for _, earlier in ipairs(page.suppressed) do
-    add(('<h2>Before it</h2><p class="message">%s</p>'):format(escape_lines(earlier)))
+    add_error_html(add, problem)
   end
   if #page.headers > 0 then
     add("<h2>Request headers</h2>" .. rows(page.headers))
@@ -279,22 +390,21 @@ end
 
 -- --- JSON -------------------------------------------------------------------------------------
 
-local function quote(text)
-  return '"' .. tostring(text):gsub('[%c"\\\x7f]', function(char)
-    return ("\\u%04x"):format(char:byte())
-  end) .. '"'
-end
-
 local function as_json(page)
-  local out = {
-    '"status":' .. page.status,
-    '"message":' .. quote(page.message),
-    '"traceback":' .. quote(page.traceback or ""),
+  local suppressed = {}
+  for n = 2, #page.errors do
+    suppressed[n - 1] = plain_lines(page.errors[n].message)
+  end
+  local value = {
+    status = page.status,
+    message = plain_lines(page.errors[1].message),
+    traceback = plain_lines(page.errors[1].traceback),
+    suppressed = json.array(suppressed),
   }
   for _, fact in ipairs(page.facts) do
-    out[#out + 1] = quote(fact[1]) .. ":" .. quote(fact[2])
+    value[fact[1]] = plain(fact[2])
   end
-  return "{" .. table.concat(out, ",") .. "}\n"
+  return json.encode(value) .. "\n"
 end
 
 -- --- Which ------------------------------------------------------------------------------------
@@ -349,28 +459,22 @@ end
 ---@return string content_type
 ---@return string body
 function error_page.make(err, request, about)
-  local suppressed = {}
-  for _, earlier in ipairs(err.suppressed or {}) do
-    suppressed[#suppressed + 1] = tostring(earlier.message)
-  end
   local page = {
     status = err.status,
     reason = about.reason,
-    message = tostring(err.message):sub(1, 4000),
-    facts = facts(err, request, about.route),
-    value = value_lines(err),
-    traceback = err.traceback,
-    frames = frames_of(err.traceback, known_files(about.script)),
-    suppressed = suppressed,
+    facts = facts_of(err, request, about.route),
+    errors = errors_of(err, known_files(about.script)),
     headers = header_lines(request),
   }
   local kind = choose(request.headers["accept"])
   local body = kind[3](page)
   if #body > PAGE_MAX then
-    page.frames, page.value = {}, nil
+    local first = page.errors[1]
+    first.frames, first.value, first.traceback = {}, nil, ""
+    page.errors, page.headers = { first }, {}
     body = kind[3](page)
   end
-  return kind[2], body:sub(1, PAGE_MAX)
+  return kind[2], body
 end
 
 return error_page

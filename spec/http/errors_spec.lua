@@ -31,6 +31,28 @@ return {
     { "/late", get = function() return { body = function(out) out:write("x") out:flush() error("late") end } end },
     { "/bad-page", get = function() error(setmetatable({}, { __index = function() error("hostile") end })) end },
     { "/long", get = function() error(("long "):rep(50000)) end },
+    { "/place", get = function() coroutine.wrap(function() fails("place") end)() end },
+    { "/wrapped", get = function()
+      coroutine.wrap(function()
+        local x = nil + 1
+        return x
+      end)()
+    end },
+    { "/bytes", get = function() error("a\0b\27[31m\r\ncut \xff\xe2\x82 \xe2\x82\xac\nnext", 0) end },
+    { "/elsewhere", get = function() load("\n\nerror('not shown')", "@/etc/passwd")() end },
+    { "/altered", get = { { name = "alters", error = function(_, err)
+      err.message = setmetatable({}, { __tostring = function() error("hostile") end })
+      error(err, 0)
+    end }, function() error("the original", 0) end } },
+    { "/chain", get = { { name = "c", error = function() error("<third>") end },
+      { name = "b", error = function() error("second") end }, function() error("first") end } },
+    { "/cyclic", get = { { name = "a", error = function(_, err) err.suppressed[1] = err error(err, 0) end },
+      function() error("around and around", 0) end } },
+    { "/big", get = function()
+      local big = {}
+      for i = 1, 1000 do big[i] = ("<&>"):rep(100) big["k" .. i] = { { { 1 } } } end
+      error(big)
+    end },
     { "/secret", get = function() error("secret!") end },
 
     { "/on/fields", get = { tg.on_error({ match = { status = 409, field = "name", detail = { code = 7 } },
@@ -128,8 +150,51 @@ describe("--dev", function()
     assert.matches("interceptor: +guard\n", get("/enter").body)
     local text = get("/error").body
     assert.matches("second", text)
-    assert.matches("before it: .*first", text)
+    assert.matches("\nbefore it, in enter of GET /error: .*first\n.*\n>   %d+        function%(%) error%(\"first\"%)", text)
     assert.matches("no response", get("/nothing").body)
+  end)
+
+  it("shows all errors of a chain, the last first, and not for ever", function()
+    local page = get("/chain", BROWSER).body
+    assert.matches("&lt;third&gt;.*Before it, in error of b<.*second.*Before it, in enter of GET /chain<.*first", page)
+    assert.is_nil(page:find("<third>", 1, true))
+    assert.matches("around and around", get("/cyclic", BROWSER).body)
+    local decoded = require("cjson").decode(get("/chain", "application/json").body)
+    assert.equal(2, #decoded.suppressed)
+    assert.matches("first$", decoded.suppressed[2])
+  end)
+
+  it("shows the lines that the message speaks of, where the traceback does not", function()
+    assert.matches("app.lua:%d+: in the message\n.*\n>   %d+ .*local x = nil %+ 1", get("/wrapped").body)
+    assert.matches("failed with <b>place</b>", get("/place").body)
+  end)
+
+  it("shows bytes that are no text as what they are, and lets no terminal obey them", function()
+    local text = get("/bytes").body
+    assert.matches("\na\\x00b\\x1b[31m\ncut \\xff\\xe2\\x82 €\nnext\n", text, 1, true)
+    assert.equal("a\\x00b\\x1b[31m\ncut \\xff\\xe2\\x82 €\nnext",
+      require("cjson").decode(get("/bytes", "application/json").body).message)
+    assert.truthy(utf8.len(get("/bytes", BROWSER).body))
+  end)
+
+  it("reads no file but those of the script", function()
+    local text = get("/elsewhere").body
+    assert.matches("/etc/passwd:3: in main chunk", text, 1, true)
+    assert.is_nil(text:find("root:", 1, true))
+  end)
+
+  it("falls back to the plain text where the page cannot be made", function()
+    local answer = get("/altered", BROWSER)
+    assert.same({ 500, "text/plain; charset=utf-8" }, { answer.status, answer.headers["content-type"][1] })
+    assert.matches("^500 Internal Server Error\n\nthe original\n", answer.body)
+    s:wait_log("the page of an error: ")
+  end)
+
+  it("shows a large value in part", function()
+    local page = get("/big", BROWSER)
+    assert.is_true(#page.body < 65536)
+    assert.matches("1: &quot;&lt;&amp;", page.body, 1, true)
+    assert.matches("…", page.body)
   end)
 
   it("keeps the status of the error", function()
