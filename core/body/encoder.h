@@ -42,7 +42,7 @@ struct tg_encode_step {
     struct tg_slice in; /* what was taken is taken off it */
     char *out;          /* room for what comes out; what was made is taken off it */
     size_t room;        /* TG_ENCODE_ROOM_MIN or more at each call */
-    bool done; /* no more comes out for this way and these bytes, which were all taken */
+    bool done;          /* no more comes out for this way and these bytes, which were all taken */
 };
 
 /* Goes on until it is done or there is no more room: then the same again, with more of that.

@@ -12,6 +12,7 @@
 #include "lua/bind_folder.h"
 #include "lua/bind_format.h"
 #include "lua/bind_group.h"
+#include "lua/bind_multipart.h"
 #include "lua/bind_request.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_shared.h"
@@ -33,6 +34,7 @@ static int open_core(lua_State *L)
     tg_sequence_open(L);
     tg_formats_open(L);
     tg_shared_open(L);
+    tg_multipart_open(L);
     tg_stats_open(L);
     tg_fetch_open(L);
     tg_topics_open(L);

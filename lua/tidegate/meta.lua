@@ -544,6 +544,10 @@ function Topic:close() end
 ---@field slow integer of subscribers
 ---@field by_name table<string, tidegate.TopicStats> a thousand of them at most
 
+--- For tg.multipart: a parser, whose feed(bytes) gives a list of events, or nil and why.
+---@private
+function tg._multipart(boundary) end
+
 --- For tg.body_params: a form's pairs, nil when there are more than most.
 ---@private
 ---@param text string
