@@ -198,7 +198,7 @@ static bool is_boundary(struct tg_slice boundary)
     for (size_t i = 0; i < boundary.len; i++) {
         char c = boundary.p[i];
         bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!word && !memchr("'()+_,-./:=? ", c, 13))
+        if (!word && (!c || !strchr("'()+_,-./:=? ", c)))
             return false;
     }
     return true;
