@@ -12,7 +12,8 @@ local tg = require("tidegate")
 local A = os.getenv("BACKEND_A") or "http://127.0.0.1:9001"
 local B = os.getenv("BACKEND_B") or "http://127.0.0.1:9002"
 
---- Each in its turn; one that fails three times in a row is left alone for five seconds.
+--- Each in its turn, as long as it is well; one that fails three times in a row is left alone for
+--- five seconds.
 local pool = tg.pool({
   targets = { A, B },
   max_fails = 3,

@@ -11,8 +11,10 @@
 
 #include "lua/bind_writer.h"
 #include "lua/body_kind.h"
+#include "lua/body_reader.h"
 #include "lua/call.h"
 #include "lua/failure.h"
+#include "lua/fetch_input.h"
 #include "lua/fetch_response.h"
 #include "lua/response.h"
 #include "lua/task.h"
@@ -56,20 +58,9 @@ static void wake(void *arg)
         tg_task_wake(task);
 }
 
-static void stop_input(struct tg_fetch_input *input)
-{
-    if (!input->call)
-        return;
-    if (input->waiting)
-        tg_conn_body_wait(input->call->exchange->conn, NULL, NULL);
-    input->waiting = false;
-    input->call->streamed = false;
-    input->call = NULL;
-}
-
 void tg_fetch_body_close(struct tg_fetch_body *body)
 {
-    stop_input(&body->input);
+    tg_fetch_input_close(body);
     if (body->writer && body->writer->drain_fn)
         tg_writer_on_drain(body->writer, NULL, NULL);
     body->writer = NULL;
@@ -107,9 +98,13 @@ struct tg_fetch_body *tg_fetch_body_new(lua_State *L, struct tg_call *call)
     return body;
 }
 
-int tg_fetch_body_raise(lua_State *L, struct tg_fetch_body *body)
+int tg_fetch_body_raise(lua_State *L, struct tg_fetch_body *body, int index)
 {
     const struct tg_fetch *fetch = body->fetch;
+    if (body->input.reader && tg_fetch_failure(fetch) == TG_FETCH_BODY) {
+        lua_getiuservalue(L, index, TG_FETCH_BODY_ANCHOR);
+        return tg_body_reader_raise(L, lua_gettop(L));
+    }
     if (body->input.status == 413)
         return tg_failure_raise_status(L, 413,
                                        "the request's body is larger than limits.body_bytes");
@@ -170,7 +165,7 @@ static int read_on(lua_State *L)
         lua_pushnil(L);
         return 1;
     case TG_FETCH_FAILED:
-        return tg_fetch_body_raise(L, body);
+        return tg_fetch_body_raise(L, body, 1);
     case TG_FETCH_WAIT:
         break;
     }
@@ -383,7 +378,7 @@ static int pump_ended(lua_State *L, struct tg_fetch_body *body)
     tg_out_check(L, body->written);
     check_free(L, body);
     if (tg_fetch_peek(body->fetch, &data) == TG_FETCH_FAILED)
-        return tg_fetch_body_raise(L, body);
+        return tg_fetch_body_raise(L, body, 2);
     body->ended = true;
     tg_fetch_body_close(body);
     return 0;

@@ -11,6 +11,7 @@
 
 #define TG_FETCH_BODY_TYPE "tidegate.UpstreamBody"
 
+struct tg_body_reader;
 struct tg_call;
 struct tg_conn;
 struct tg_exchange;
@@ -31,14 +32,15 @@ struct tg_fetch_load {
     unsigned count;
 };
 
-/* A request's body, in memory or as the client sends it. */
+/* A request's body: in memory, as the client sends it, or as it is produced. */
 struct tg_fetch_input {
     const char *bytes;
     size_t len;
     size_t at;
-    struct tg_call *call; /* whose request's body it is; NULL: bytes */
-    bool waiting;         /* for conn */
-    int status;           /* what is wrong with the client's body: 400, 413 */
+    struct tg_call *call;          /* whose request's body it is; or NULL */
+    struct tg_body_reader *reader; /* or NULL */
+    bool waiting;                  /* for more */
+    int status;                    /* what is wrong with the client's body: 400, 413 */
 };
 
 struct tg_fetch_body {
@@ -81,6 +83,6 @@ void tg_fetch_bodies_close(struct tg_fetch_body *list);
 void tg_fetch_body_answered(struct tg_fetch_body *body);
 
 /* Raises the failure of its fetch as an error with a status. */
-int tg_fetch_body_raise(lua_State *L, struct tg_fetch_body *body);
+int tg_fetch_body_raise(lua_State *L, struct tg_fetch_body *body, int index);
 
 #endif

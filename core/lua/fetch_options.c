@@ -6,6 +6,8 @@
 #include <lauxlib.h>
 
 #include "http/head.h"
+#include "lua/body.h"
+#include "lua/body_reader.h"
 #include "lua/call.h"
 #include "lua/fetch_body.h"
 #include "lua/forward.h"
@@ -147,6 +149,7 @@ static void add_one(lua_State *L, struct tg_fetch_options *o, struct tg_slice na
 {
     struct tg_fetch_request *request = &o->request;
     o->text += name.len + value.len;
+    o->has_type = o->has_type || tg_slice_equal_nocase(name, TG_SLICE("content-type"));
     if (request->field_count == TG_FETCH_REQUEST_FIELDS_MAX ||
         o->text > TG_FETCH_REQUEST_BYTES_MAX / 2)
         luaL_error(L, "fetch: too many headers");
@@ -336,7 +339,9 @@ static void read_body(lua_State *L, struct tg_fetch_options *o)
         o->call = tg_request_body_call(L, o->body);
         o->streams = o->call;
     } else {
-        wrong(L, "body", "a string or a stream");
+        o->reader = luaL_checkudata(L, 3, TG_BODY_READER_TYPE);
+        if (tg_body_is_printed(L, o->body) && !o->has_type)
+            add_one(L, o, TG_SLICE("Content-Type"), TG_SLICE("application/json"));
     }
 }
 
@@ -358,6 +363,8 @@ void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
     o->passes_on = false;
     o->has_headers = false;
     o->load = NULL;
+    o->reader = NULL;
+    o->has_type = false;
     o->scratch = 0;
     luaL_argcheck(L, strlen(o->request.url) == lua_rawlen(L, 1), 1, "a URL has no NUL");
     if (lua_isnil(L, 2)) {

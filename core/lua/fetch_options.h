@@ -8,6 +8,7 @@
 
 #include "upstream/fetch.h"
 
+struct tg_body_reader;
 struct tg_call;
 struct tg_fetch_load;
 
@@ -18,13 +19,15 @@ struct tg_fetch_options {
     int scratch; /* index of a table that keeps what was converted */
     int body;    /* index of the option body; 0: none */
     struct tg_fetch_load *load;
-    struct tg_call *streams; /* whose request's body is the body; else NULL */
+    struct tg_call *streams;       /* whose request's body is the body; else NULL */
+    struct tg_body_reader *reader; /* of the body, where it is produced; else NULL */
     bool passes_on;
     bool has_headers;
+    bool has_type;        /* a Content-Type */
     struct tg_call *call; /* of a client's request that is part of it; else NULL */
 };
 
-/* Reads url and options, at indices 1 and 2 of a stack of two, into o.  What it points to is on the
+/* Reads url and options, at indices 1 and 2, into o; at index 3 is a reader of the body, or nil.  What it points to is on the
  * stack, in the options, or in what it pushes.  Raises what is wrong with them. */
 void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o);
 

@@ -324,7 +324,8 @@ function tg.shared(name, options) end
 ---@field method? string GET, or POST where there is a body
 ---@field headers? tidegate.Forward|table<string, string|number|(string|number)[]>
 --- none of the connection's or the framing's
----@field body? string|tidegate.RequestBody
+---@field body? any a string, the client's request.body, or any other body: what is printed is JSON,
+--- or what a Content-Type among the headers says
 ---@field request? tidegate.Request passed on: its method, its body, and its headers as tg.forward
 --- has them, each unless there is an option for it
 ---@field timeout? number seconds from the end of the request to the response's head: 30; 0 for none

@@ -17,7 +17,7 @@ local Target = require("tidegate.upstream.target")
 ---@field fail_timeout? number       seconds, until it is tried again (10)
 ---@field fail_status? integer[]     answers that count as failures, and are asked for elsewhere
 ---@field slow_start? number         seconds, until one that came back has its full share (0)
----@field health? tidegate.HealthOptions  asks each of them now and then
+---@field health? tidegate.HealthOptions  asks each of them now and then, from the start on
 
 ---@class tidegate.Pool
 ---@field targets tidegate.upstream.Target[]
@@ -73,6 +73,9 @@ local function new(given)
     error(("tg.pool: balance: there are round_robin, least_connections and hash, not %s")
       :format(given.balance), 0)
   end
+  if given.health then
+    health.new(given.health):start(targets)
+  end
   return setmetatable({
     targets = targets,
     choose = choose,
@@ -82,7 +85,6 @@ local function new(given)
     fail_timeout = given.fail_timeout or 10,
     fail_status = set_of(given.fail_status),
     slow_start = given.slow_start or 0,
-    health = given.health and health.new(given.health) or nil,
   }, Pool)
 end
 
@@ -131,19 +133,28 @@ local function has_body(request)
   return headers["transfer-encoding"] ~= nil or (headers["content-length"] or "0") ~= "0"
 end
 
+local function is_clients(body)
+  local meta = type(body) == "userdata" and getmetatable(body)
+  return meta and meta.__name == "tidegate.RequestBody"
+end
+
 --- Whether what was asked may be asked again: nothing of it was sent, or asking twice does no harm
 --- and there is still all of it.
 local function may_repeat(given, failure)
+  local body = given.body
+  if body ~= nil and type(body) ~= "string" and not is_clients(body) then
+    return false -- it was produced for the first
+  end
   if failure and not failure.sent then
     return true
   end
   local request = given.request
-  local method = given.method or (request and request.method) or (given.body and "POST" or "GET")
+  local method = given.method or (request and request.method) or (body and "POST" or "GET")
   if not IDEMPOTENT[method] then
     return false
   end
-  if given.body ~= nil then
-    return type(given.body) == "string"
+  if body ~= nil then
+    return type(body) == "string"
   end
   return not request or not has_body(request)
 end
@@ -177,9 +188,6 @@ end
 ---@return tidegate.upstream.Target? target that was asked last
 function Pool:fetch(path, given)
   given = given or {}
-  if self.health then
-    self.health:start(self)
-  end
   local key = given.key or (self.key_of and given.request and self.key_of(given.request))
   local tried = {}
   local response, message, failure, last

@@ -112,6 +112,30 @@ return {
       local both = tg.all { function() return tg.fetch(url(request) .. "1") end, function() return tg.fetch(url(request) .. "2") end }
       return { body = both[1].body:all() .. both[2].body:all() }
     end },
+    { "/produce/:what", any = function(request)
+      local steps = tonumber(request.query.steps) or 3
+      local bodies = {
+        table = { a = 1, list = { 1, 2 } },
+        empty = tg.json.array({}),
+        generator = tg.generate(function(yield) for i = 1, steps do yield(i) tg.sleep(0.05) end end),
+        fn = function(out) for i = 1, steps do out:write("<", i, ">") out:flush() tg.sleep(0.05) end end,
+        short = function(out) out:write("short") end,
+        large = function(out) for _ = 1, 1024 do out:write(("x"):rep(1024 * 1024)) end end,
+        raise = function(out) error("before") end,
+        late = function(out) out:write("begun") out:flush() tg.sleep(0.05) error("in the middle") end,
+        closed = function(out)
+          local c <close> = setmetatable({}, { __close = function() tg.log.info("the producer was closed") end })
+          for _ = 1, 1000 do out:write("x") out:flush() tg.sleep(0.02) end
+        end,
+        other = request.query.other and assert(tg.fetch("http://127.0.0.1:" .. request.query.other .. "/")),
+      }
+      local ok, response, why, failure = pcall(tg.fetch, url(request), {
+        body = bodies[request.path_params.what],
+        headers = request.query.type and { ["content-TYPE"] = request.query.type } or nil,
+      })
+      if not ok then return { status = 599, body = tostring(response) } end
+      return response or failed(why, failure)
+    end },
     { "/cancel", get = function(request)
       local task = tg.spawn(function() tg.fetch(url(request)) end)
       tg.sleep(0.05)
@@ -404,6 +428,94 @@ describe("tg.fetch", function()
     assert.is_true(server.sanitized or s:rss() - before < 2048)
   end)
 
+  -- --- Bodies of requests that are produced ------------------------------------------------------
+
+  local NONE = OK .. "Content-Length: 0\r\nConnection: close\r\n\r\n"
+
+  -- The head and the connection of the request that this makes.
+  local function produce(what)
+    local client = ask("/produce/" .. what)
+    local c = up:accept()
+    return client, c, c:read_until("\r\n\r\n")
+  end
+
+  it("sends a table as JSON, a short body with its length (B72)", function()
+    for what, body in pairs({ table = '{"a":1,"list":[1,2]}', empty = "[]", short = "short" }) do
+      local client, c, head = produce(what)
+      assert.matches("^POST / HTTP/1.1\r\n", head)
+      assert.matches(("\r\nContent%%-Length: %d\r\n"):format(#body), head)
+      assert.equal(what ~= "short", head:find("\r\nContent-Type: application/json\r\n", 1, true) ~= nil)
+      assert.equal(body, c:read_bytes(#body))
+      c:send(NONE)
+      assert.equal(200, client:read_response().status)
+      c:close()
+    end
+  end)
+
+  it("sends what is produced as it comes, in chunks (B72)", function()
+    local client, c, head = produce("fn")
+    assert.matches("\r\nTransfer%-Encoding: chunked\r\n", head)
+    for i = 1, 3 do assert.equal(("3\r\n<%d>\r\n"):format(i), c:read_bytes(8)) end
+    assert.equal("0\r\n\r\n", c:read_bytes(5))
+    c:send(NONE)
+    assert.equal(200, client:read_response().status)
+    c:close()
+    client, c, head = produce("generator?type=application/x-ndjson")
+    assert.matches("\r\ncontent%-TYPE: application/x%-ndjson\r\n", head)
+    for i = 1, 3 do assert.equal(("2\r\n%d\n\r\n"):format(i), c:read_bytes(7)) end
+    assert.equal("0\r\n\r\n", c:read_bytes(5))
+    c:send(NONE)
+    assert.equal(200, client:read_response().status)
+    c:close()
+  end)
+
+  it("holds a producer back that is faster than the server (B72)", function()
+    local client, c = produce("large")
+    local before = s:rss()
+    harness.sleep(0.3) -- all that takes anything is full by now
+    assert.is_true(server.sanitized or s:rss() - before < 4096)
+    client:close()
+    c:close()
+  end)
+
+  it("sends another server's response on (B72)", function()
+    local other <close> = upstream.listen()
+    local client <close> = ask("/produce/other?other=" .. other.port)
+    local c <close> = other:answer(OK .. "Content-Length: 5\r\nConnection: close\r\n\r\nhello")
+    local d <close> = up:accept()
+    local head = d:read_until("\r\n\r\n")
+    local body = head:find("chunked", 1, true) and d:read_until("0\r\n\r\n") or d:read_bytes(5)
+    assert.matches("hello", body)
+    d:send(NONE)
+    assert.equal(200, client:read_response().status)
+    assert.is_not_nil(c)
+  end)
+
+  it("raises what a producer raises: before anything is asked, or in the middle (B15)", function()
+    local response = ask("/produce/raise"):read_response()
+    assert.equal(599, response.status)
+    assert.matches("before$", response.body)
+    assert.same({}, harness.poll({ up.socket }, 0.05))
+    local client, c = produce("late")
+    assert.equal("5\r\nbegun\r\n", c:read_bytes(10))
+    assert.is_true(c:is_closed())
+    response = client:read_response()
+    assert.equal(599, response.status)
+    assert.matches("in the middle$", response.body)
+  end)
+
+  it("ends the producer with the transfer, and with the client (B15, B73)", function()
+    local client, c = produce("closed")
+    c:send("HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    assert.equal(403, client:read_response().status)
+    local _, line = s:wait_log("the producer was closed", 5)
+    c:close()
+    client, c = produce("closed")
+    client:close()
+    assert.is_true(c:is_closed())
+    s:wait_log("the producer was closed", 5, line + 1)
+  end)
+
   -- --- Connections ---------------------------------------------------------------------------------
 
   it("keeps connections, and uses them again", function()
@@ -613,7 +725,8 @@ return { workers = 1, limits = { upstream_connections_per_host = 1 }, routes = {
       ['{ headers = { ["Transfer-Encoding"] = "chunked" } }'] = "of the connection",
       ['{ headers = { Connection = "close" } }'] = "of the connection",
       ['{ headers = { a = {} , b = true } }'] = "is a boolean",
-      ['{ body = true }'] = "expected a string or a stream",
+      ['{ body = true }'] = "expected a string or a body, got a boolean",
+      ['{ body = {}, headers = { ["Content-Type"] = "image/png" } }'] = "no format prints a table",
       ['{ body = "abc", headers = { ["Content-Length"] = 4 } }'] = "does not have the length",
       ['{ timeout = -1 }'] = "seconds of zero or more",
       ['{ version = "3" }'] = 'expected "1.0"',

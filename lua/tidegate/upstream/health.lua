@@ -1,7 +1,7 @@
 --- Active health checks: asks each server of a pool now and then, beside any request.
 ---
---- They begin with the first request of the pool, in a task for each server, and end with the
---- generation of the script.
+--- A pool that is made while the script loads is checked from the start of the worker on, by a task
+--- of the script's for each server; they end with the script's generation.
 
 local core = require("tidegate.core")
 local options = require("tidegate.upstream.options")
@@ -48,7 +48,6 @@ function health.new(given)
     unhealthy = given.unhealthy or 2,
     healthy = given.healthy or 2,
     headers = given.headers,
-    started = false,
   }, Health)
 end
 
@@ -96,15 +95,10 @@ function Health:watch(target)
   end
 end
 
---- Once for a pool.
----@param pool tidegate.Pool
-function Health:start(pool)
-  if self.started then
-    return
-  end
-  self.started = true
-  for _, target in ipairs(pool.targets) do
-    core.detach(function() self:watch(target) end)
+---@param targets tidegate.upstream.Target[]
+function Health:start(targets)
+  for _, target in ipairs(targets) do
+    core.spawn(self.watch, self, target)
   end
 end
 
