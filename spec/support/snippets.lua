@@ -3,7 +3,8 @@
 -- A ```lua block is a script when it returns a table with routes; otherwise it is the body of a handler,
 -- with tg, request and ctx at hand, served at every path.  The ```console block after it has lines of
 -- `$ curl …`, which are run against it, and what they print; a line that is … alone stands for any
--- lines, and … within one for any text.  A block without one is ```lua check: it is only loaded.
+-- lines, and … within one for any text.  Two spaces and a # begin a remark.  A block without one is
+-- ```lua check: it is only loaded.
 local snippets = {}
 
 local HANDLER = [[
@@ -32,16 +33,18 @@ local function blocks_of(text)
   return blocks
 end
 
+local function without_remark(line) return (line:gsub("%s%s+# .*$", "")) end
+
 -- { { command = "curl …", expected = { lines } } … }
 local function commands_of(block)
   local commands = {}
   for _, line in ipairs(block and block.lines or {}) do
     local command = line:match("^%$ (.*)$")
     if command then
-      commands[#commands + 1] = { command = command, expected = {} }
+      commands[#commands + 1] = { command = without_remark(command), expected = {} }
     elseif #commands > 0 then
       local expected = commands[#commands].expected
-      expected[#expected + 1] = (line:gsub("%s+# .*$", ""))
+      expected[#expected + 1] = without_remark(line)
     end
   end
   return commands
