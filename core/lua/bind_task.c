@@ -360,9 +360,18 @@ static int l_detach(lua_State *L)
     return 1;
 }
 
+/* tg.background(function, …): as one that was spawned while the script was loaded. */
+static int l_background(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    tg_task_hand_over(tg_spawn(L, lua_gettop(L) - 1)->task);
+    return 1;
+}
+
 void tg_task_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"spawn", l_spawn}, {"detach", l_detach}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"spawn", l_spawn}, {"detach", l_detach}, {"background", l_background}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"join", l_join}, {"cancel", l_cancel}, {"status", l_status}, {NULL, NULL}};
     static const luaL_Reg metamethods[] = {

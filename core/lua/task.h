@@ -88,7 +88,10 @@ bool tg_task_spawned(const struct tg_task *task); /* whether it was made so */
  * state.  False: it has begun.  Raises when out of memory. */
 bool tg_task_detach(lua_State *L, struct tg_task *task);
 
-/* How many of these there are in the state. */
+/* A spawned task that has not begun becomes one of the state's own, below nothing. */
+void tg_task_hand_over(struct tg_task *task);
+
+/* How many detached tasks there are in the state. */
 unsigned tg_task_detached(struct tg_lua *lua);
 
 /* Waits until the last of them has ended, or for so many milliseconds (0: however long that takes). */

@@ -95,6 +95,14 @@ bool tg_task_detach(lua_State *L, struct tg_task *task)
     return true;
 }
 
+void tg_task_hand_over(struct tg_task *task)
+{
+    assert(task->begin && !task->owns_scope);
+    change_scope(task, &task->tasks->scope);
+    detach(task);
+    attach(task, NULL);
+}
+
 static void leave_scope(struct tg_task *task)
 {
     if (!task->owns_scope) {

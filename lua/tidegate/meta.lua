@@ -47,12 +47,21 @@ function Task:status() end
 ---@return tidegate.Task
 function tg.spawn(fn, ...) end
 
---- Makes a task outlive its exchange; what it spawns belongs to it, and ends with it. That is for a
---- task that has not begun yet: `tg.detach(tg.spawn(fn))`, or `tg.detach(fn)`.
+--- Makes a task outlive its exchange; what it spawns belongs to it, and ends with it. When the
+--- gateway stops, or a newer script has taken over, it has limits.drain to end. That is for a task
+--- that has not begun yet: `tg.detach(tg.spawn(fn))`, or `tg.detach(fn)`.
 ---@param task tidegate.Task|fun(...): ...
 ---@param ... any arguments of the function
 ---@return tidegate.Task
 function tg.detach(task, ...) end
+
+--- A task of the script that is loaded, wherever it is spawned: as if while it was loaded. Nothing
+--- waits for it: it is cancelled when the gateway stops, or when a newer script has taken over and
+--- the last exchange of this one has ended.
+---@param fn async fun(...): ...
+---@param ... any
+---@return tidegate.Task
+function tg.background(fn, ...) end
 
 --- Tasks whose ends one task waits for. It is for `<close>` variables: those that run then are
 --- cancelled.
