@@ -8,46 +8,7 @@
 
 #include "body/json.h"
 #include "body/json_check.h"
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
-
-/* --- A sink that keeps what it gets ----------------------------------------------------------- */
-
-struct kept {
-    char *bytes;
-    size_t len;
-};
-
-static enum tg_status keep_head(void *sink, const struct tg_response_head *head)
-{
-    (void)sink;
-    (void)head;
-    return TG_OK;
-}
-
-static enum tg_status keep(void *sink, const struct iovec *runs, int n, unsigned flags)
-{
-    struct kept *kept = sink;
-    (void)flags;
-    for (int i = 0; i < n; i++) {
-        char *grown = realloc(kept->bytes, kept->len + runs[i].iov_len + 1);
-        CHECK(grown);
-        memcpy(grown + kept->len, runs[i].iov_base, runs[i].iov_len);
-        kept->bytes = grown;
-        kept->len += runs[i].iov_len;
-    }
-    return TG_OK;
-}
-
-static size_t nothing_pending(void *sink)
-{
-    (void)sink;
-    return 0;
-}
+#include "kept.h"
 
 /* --- A strict reader -------------------------------------------------------------------------- */
 
@@ -189,25 +150,15 @@ static void check_validity(struct tg_slice text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct tg_sink_ops ops = {
-        .commit = keep_head, .send = keep, .pending = nothing_pending};
-    struct kept kept = {NULL, 0};
-    struct tg_response_head head = {.status = 200, .length = TG_LENGTH_UNKNOWN};
-    struct tg_gather gather;
-    struct tg_writer w;
-    CHECK(tg_gather_init(&gather, 1) == TG_OK);
-    struct tg_writer_options options = {&ops, &kept, &gather, SIZE_MAX, 0};
-    tg_writer_init(&w, &options);
-    tg_writer_begin(&w, &head);
-    CHECK(tg_json_string(&w, (const char *)data, size) == TG_OK);
-    CHECK(tg_writer_end(&w) == TG_OK && w.bytes == kept.len);
+    struct kept kept;
+    kept_begin(&kept);
+    CHECK(tg_json_string(&kept.writer, (const char *)data, size) == TG_OK);
+    kept_end(&kept);
     check_string(&kept, data, size);
     CHECK(tg_json_valid((struct tg_slice){kept.bytes, kept.len}));
     check_validity((struct tg_slice){(const char *)data, size});
     if (size >= 8)
         check_numbers(data);
-    tg_writer_fini(&w);
-    tg_gather_fini(&gather);
-    free(kept.bytes);
+    kept_free(&kept);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* filter.c - the sink of such a writer. */
 #include "body/filter.h"
 
+#include "body/csv.h"
 #include "body/json.h"
 
 /* --- Bytes ------------------------------------------------------------------------------------ */
@@ -32,13 +33,16 @@ static size_t unfinished(const char *bytes, size_t len)
     return 0;
 }
 
-static void escape(struct tg_writer *target, const char *bytes, size_t len)
+enum { ROOM = 1024 };
+
+static void escape(struct tg_writer *target, const char *bytes, size_t len,
+                   size_t (*print)(char *out, size_t size, const char **s, size_t *len))
 {
     while (len) {
-        char *room = tg_writer_room(target, 1024);
+        char *room = tg_writer_room(target, ROOM);
         if (!room)
             return; /* target->failed says why */
-        tg_writer_advance(target, tg_json_escape(room, 1024, &bytes, &len));
+        tg_writer_advance(target, print(room, ROOM, &bytes, &len));
     }
 }
 
@@ -54,7 +58,7 @@ static void finish_held(struct tg_filter *filter, const char **bytes, size_t *le
     }
     if (!filter->held_len || (!*len && unfinished(filter->held, filter->held_len)))
         return;
-    escape(filter->target.w, filter->held, filter->held_len);
+    escape(filter->target.w, filter->held, filter->held_len, tg_json_escape);
     filter->held_len = 0;
 }
 
@@ -62,7 +66,7 @@ static void put_escaped(struct tg_filter *filter, const char *bytes, size_t len)
 {
     finish_held(filter, &bytes, &len);
     size_t rest = filter->held_len ? 0 : unfinished(bytes, len);
-    escape(filter->target.w, bytes, len - rest);
+    escape(filter->target.w, bytes, len - rest, tg_json_escape);
     if (rest)
         memcpy(filter->held, bytes + len - rest, rest);
     if (rest)
@@ -83,6 +87,12 @@ static enum tg_status put(struct tg_filter *filter, const char *bytes, size_t le
         break;
     case TG_FILTER_JSON:
         put_escaped(filter, bytes, len);
+        break;
+    case TG_FILTER_CSV:
+        escape(target, bytes, len, tg_csv_escape);
+        break;
+    case TG_FILTER_EVENT:
+        tg_event_add_data(&filter->pen, (struct tg_slice){bytes, len});
         break;
     }
     return target->failed;
@@ -146,7 +156,8 @@ static const struct tg_sink_ops filter_ops = {
 enum tg_status tg_filter_init(struct tg_filter *filter, struct tg_writer *target,
                               enum tg_filter_mode mode)
 {
-    *filter = (struct tg_filter){.mode = mode};
+    *filter = (struct tg_filter){.mode = mode, .pen = tg_event_pen_to_writer(target)};
+    filter->pen.begun = true;
     enum tg_status status = tg_gather_init(&filter->gather, TG_WRITER_ROOM_MAX);
     if (status != TG_OK)
         return status;
@@ -168,8 +179,8 @@ enum tg_status tg_filter_init(struct tg_filter *filter, struct tg_writer *target
 
 void tg_filter_fini(struct tg_filter *filter)
 {
+    tg_writer_fini(&filter->writer); /* which may take back a wish that the target has */
     tg_writer_unwatch(&filter->target);
-    tg_writer_fini(&filter->writer);
     tg_gather_fini(&filter->gather);
 }
 
@@ -177,7 +188,7 @@ enum tg_status tg_filter_end(struct tg_filter *filter)
 {
     enum tg_status status = tg_writer_end(&filter->writer);
     if (status >= 0 && filter->held_len && filter->target.w)
-        escape(filter->target.w, filter->held, filter->held_len);
+        escape(filter->target.w, filter->held, filter->held_len, tg_json_escape);
     filter->held_len = 0;
     return status;
 }

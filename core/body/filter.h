@@ -2,12 +2,15 @@
 #ifndef TG_BODY_FILTER_H
 #define TG_BODY_FILTER_H
 
+#include "body/event.h"
 #include "body/writer.h"
 
 enum tg_filter_mode {
     TG_FILTER_AS_IS,
     TG_FILTER_ONE_LINE, /* a line break becomes a space: to JSON it is the same */
     TG_FILTER_JSON,     /* the inside of a JSON string; what is no UTF-8 becomes U+FFFD */
+    TG_FILTER_CSV,      /* the inside of a cell in quotes */
+    TG_FILTER_EVENT,    /* data of an event, which has begun: a field for each line */
 };
 
 /* Its writer waits when its target has to, and is flushed with it (tg_gather_flush()). */
@@ -17,7 +20,8 @@ struct tg_filter {
     struct tg_response_head head;
     struct tg_writer_watch target;
     enum tg_filter_mode mode;
-    char held[4]; /* the beginning of a character, whose rest is still to come */
+    struct tg_event_pen pen; /* of TG_FILTER_EVENT */
+    char held[4];            /* the beginning of a character, whose rest is still to come */
     unsigned held_len;
 };
 

@@ -63,6 +63,7 @@ static const struct tg_format event_stream = {
     .after = TEXT("\n\n"),
     .end = TEXT(""),
     .lines = true,
+    .raw = true,
     .dialect = TG_DIALECT_EVENT,
     .inner = &tg_format_json,
 };
@@ -121,22 +122,45 @@ struct tg_slice tg_media_type(struct tg_slice content_type)
     return media_type;
 }
 
-/* Whether it has that parameter (RFC 4180, section 3, for one). */
-static bool says(struct tg_slice content_type, const char *parameter)
+/* Whether CSV's only parameter of interest is there (RFC 4180, 3). */
+static bool says_headless(struct tg_slice content_type)
 {
-    size_t len = strlen(parameter);
+    static const char parameter[] = "header=absent";
+    size_t len = sizeof parameter - 1;
     for (size_t i = 0; i + len <= content_type.len; i++)
         if (strncasecmp(content_type.p + i, parameter, len) == 0)
             return true;
     return false;
 }
 
+bool tg_media_type_has_suffix(struct tg_slice media_type, struct tg_slice type)
+{
+    const char *plus = media_type.len ? memrchr(media_type.p, '+', media_type.len) : NULL;
+    const char *slash = type.len ? memrchr(type.p, '/', type.len) : NULL;
+    if (!plus || !slash)
+        return false;
+    struct tg_slice suffix = {plus + 1, (size_t)(media_type.p + media_type.len - plus - 1)};
+    struct tg_slice subtype = {slash + 1, (size_t)(type.p + type.len - slash - 1)};
+    return suffix.len && tg_slice_equal_nocase(suffix, subtype);
+}
+
+int tg_format_closeness(const struct tg_format *format, struct tg_slice media_type)
+{
+    if (tg_slice_equal_nocase(media_type, format->media_type))
+        return 2;
+    return tg_media_type_has_suffix(media_type, format->media_type) ? 1 : 0;
+}
+
 const struct tg_format *tg_format_find(struct tg_slice content_type)
 {
     struct tg_slice media_type = tg_media_type(content_type);
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (tg_slice_equal_nocase(media_type, formats[i]->media_type))
-            return formats[i] == &csv && says(content_type, "header=absent") ? &csv_bare
-                                                                             : formats[i];
-    return NULL;
+    const struct tg_format *found = NULL;
+    int best = 0;
+    for (size_t i = 0; media_type.len && i < sizeof formats / sizeof *formats; i++) {
+        int closeness = tg_format_closeness(formats[i], media_type);
+        if (closeness > best)
+            found = formats[i];
+        best = closeness > best ? closeness : best;
+    }
+    return found == &csv && says_headless(content_type) ? &csv_bare : found;
 }

@@ -23,10 +23,9 @@ struct tg_format {
     struct tg_slice between; /* before each element but the first */
     struct tg_slice after;   /* after each element */
     struct tg_slice end;
-    bool
-        lines; /* a list's items are elements; elements that are strings stand as they are if raw */
-    bool raw;
-    bool bare; /* rows have no header */
+    bool lines; /* a list's items are elements */
+    bool raw;   /* elements that are text stand as they are */
+    bool bare;  /* rows have no header */
     enum tg_dialect dialect;
     const struct tg_format *inner; /* of what is inside an element */
 };
@@ -37,7 +36,15 @@ extern const struct tg_format tg_format_edn;
 /* A Content-Type without its parameters. */
 struct tg_slice tg_media_type(struct tg_slice content_type);
 
-/* The format of a Content-Type, whose parameters do not matter; NULL when nothing prints it. */
+/* Whether a media type's suffix is what type is behind its slash ("application/problem+json" and
+ * "application/json"; RFC 6839). */
+bool tg_media_type_has_suffix(struct tg_slice media_type, struct tg_slice type);
+
+/* How closely a media type is this format's: 2 its own, 1 by its suffix, 0 not. */
+int tg_format_closeness(const struct tg_format *format, struct tg_slice media_type);
+
+/* The format of a Content-Type, whose parameters do not matter but for CSV's header=absent; NULL when
+ * nothing prints it. */
 const struct tg_format *tg_format_find(struct tg_slice content_type);
 
 /* The nth format, the one that wins ties first; NULL past the last. */

@@ -3,6 +3,7 @@
 
 #include "body/encode_sink.h"
 #include "engine/exchange.h"
+#include "engine/vary.h"
 #include "http/coding.h"
 #include "http/list.h"
 #include "util/mem.h"
@@ -135,14 +136,6 @@ static bool is_short(const struct tg_exchange *x)
     return x->head.length != TG_LENGTH_UNKNOWN && x->head.length < x->compress->min_length;
 }
 
-static enum tg_status add_vary(struct tg_exchange *x)
-{
-    struct tg_slice name = TG_SLICE("Vary");
-    struct tg_slice what = TG_SLICE("Accept-Encoding");
-    bool varies = tg_exchange_lists(x, name, what) || tg_exchange_lists(x, name, TG_SLICE("*"));
-    return varies ? TG_OK : tg_exchange_add_field(x, name, what);
-}
-
 /* RFC 9110, 8.8.1: what is equal to another coding of itself only in meaning has a weak validator. */
 static enum tg_status weaken_etag(struct tg_buf *out, struct tg_slice line)
 {
@@ -215,10 +208,11 @@ enum tg_status tg_compress_apply(struct tg_exchange *x)
     const struct tg_compress *policy = x->compress;
     int code = x->head.status;
     if (code == 304)
-        return add_vary(x); /* as the 200 would have it: RFC 9110, 15.4.5 */
+        return tg_exchange_vary(
+            x, TG_SLICE("Accept-Encoding")); /* as the 200 would have it: RFC 9110, 15.4.5 */
     if (code == 204 || is_fixed(x) || !has_type(x))
         return TG_OK;
-    enum tg_status status = add_vary(x);
+    enum tg_status status = tg_exchange_vary(x, TG_SLICE("Accept-Encoding"));
     if (status != TG_OK || is_part(x) || is_short(x))
         return status;
     const char *bytes = tg_conn_bytes(x->conn);

@@ -50,6 +50,14 @@ static void describe(lua_State *L, struct tg_out *out, int index, struct tg_body
     lua_settop(L, top);
 }
 
+static const char *media_type(lua_State *L, const struct tg_out *out, int index)
+{
+    lua_getiuservalue(L, index, FILTER_BODY);
+    const char *type = tg_body_media_type(L, out, lua_gettop(L));
+    lua_pop(L, 1);
+    return type;
+}
+
 /* --- As a body -------------------------------------------------------------------------------- */
 
 enum { OUT = 1, FILTER, READER, RESULT };
@@ -168,7 +176,7 @@ void tg_filters_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"map_body", l_map_body}, {NULL, NULL}};
     static const struct tg_body_kind kind = {
-        .describe = describe, .write = write_filtered, .drop = drop};
+        .describe = describe, .media_type = media_type, .write = write_filtered, .drop = drop};
     luaL_newmetatable(L, FILTER_TYPE);
     tg_body_kind_set(L, &kind);
     lua_pop(L, 1);

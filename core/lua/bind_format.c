@@ -16,7 +16,8 @@ static const char list_key = 'l'; /* its address is the key, in the registry */
 /* A userdata; its user value is the table that the script gave, which holds the texts. */
 struct script_format {
     struct tg_format base;
-    int element; /* reference */
+    int element; /* references */
+    int finish;  /* LUA_NOREF: it is a text */
 };
 
 static void push_list(lua_State *L)
@@ -41,20 +42,32 @@ const struct tg_format *tg_formats_at(lua_State *L, size_t n)
 
 const struct tg_format *tg_formats_find(lua_State *L, struct tg_slice content_type)
 {
-    const struct tg_format *format = tg_format_find(content_type);
     struct tg_slice media_type = tg_media_type(content_type);
-    if (format)
-        return format;
-    for (size_t n = 0; (format = tg_formats_at(L, n)) != NULL; n++)
-        if (tg_slice_equal_nocase(format->media_type, media_type))
-            break;
-    return format;
+    const struct tg_format *found = tg_format_find(content_type);
+    const struct tg_format *format;
+    int best = found ? tg_format_closeness(found, media_type) : 0;
+    for (size_t n = 0; best < 2 && (format = tg_formats_at(L, n)) != NULL; n++) {
+        int closeness = tg_format_closeness(format, media_type);
+        if (closeness > best)
+            found = format;
+        best = closeness > best ? closeness : best;
+    }
+    return found;
 }
 
-void tg_format_push_element(lua_State *L, const struct tg_format *format)
+static const struct script_format *script(const struct tg_format *format)
 {
-    lua_rawgeti(L, LUA_REGISTRYINDEX,
-                ((const struct script_format *)(const void *)format)->element);
+    return (const struct script_format *)(const void *)format;
+}
+
+void tg_format_push_function(lua_State *L, const struct tg_format *format, bool finish)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, finish ? script(format)->finish : script(format)->element);
+}
+
+bool tg_format_finishes(const struct tg_format *format)
+{
+    return script(format)->finish != LUA_NOREF;
 }
 
 /* --- tg.format(media_type, options) ------------------------------------------------------------- */
@@ -74,7 +87,8 @@ static struct tg_slice text_option(lua_State *L, const char *name)
     if (type == LUA_TSTRING)
         text.p = lua_tolstring(L, -1, &text.len);
     else if (type != LUA_TNIL)
-        luaL_error(L, "tg.format: %s is a string, this is a %s", name, luaL_typename(L, -1));
+        luaL_error(L, "tg.format: %s is a string%s, this is a %s", name,
+                   strcmp(name, "content_type") == 0 ? "" : " or a function", luaL_typename(L, -1));
     if (text.len > TG_WRITER_ROOM_MAX)
         luaL_error(L, "tg.format: %s is longer than %d bytes", name, TG_WRITER_ROOM_MAX);
     lua_pop(L, 1);
@@ -110,6 +124,18 @@ static void keep_options(lua_State *L)
     lua_replace(L, 2);
 }
 
+/* A reference to the function that finish is; the options have no finish then. */
+static int take_finish(lua_State *L)
+{
+    if (lua_getfield(L, 2, "finish") != LUA_TFUNCTION) {
+        lua_pop(L, 1);
+        return LUA_NOREF;
+    }
+    lua_pushnil(L);
+    lua_setfield(L, 2, "finish");
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 static int l_format(lua_State *L)
 {
     struct tg_slice media_type;
@@ -119,7 +145,8 @@ static int l_format(lua_State *L)
     lua_settop(L, 2);
     check_options(L);
     keep_options(L);
-    if (tg_formats_find(L, media_type))
+    const struct tg_format *same = tg_formats_find(L, media_type);
+    if (same && tg_format_closeness(same, media_type) == 2)
         return luaL_error(L, "tg.format: %s is there already", media_type.p);
     push_list(L);
     lua_Integer count = (lua_Integer)lua_rawlen(L, 3);
@@ -129,6 +156,7 @@ static int l_format(lua_State *L)
         return luaL_error(L, "tg.format: element is a function, this is a %s",
                           luaL_typename(L, -1));
     struct script_format *made = lua_newuserdatauv(L, sizeof *made, 2);
+    made->finish = take_finish(L);
     struct tg_slice content_type = text_option(L, "content_type");
     if (!tg_is_field_value(content_type.p, content_type.len))
         return luaL_error(L, "tg.format: content_type is no field value");

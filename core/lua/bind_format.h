@@ -16,7 +16,8 @@ const struct tg_format *tg_formats_find(lua_State *L, struct tg_slice content_ty
 /* The nth of all, the one that wins ties first; NULL past the last. */
 const struct tg_format *tg_formats_at(lua_State *L, size_t n);
 
-/* Pushes the function that makes an element's text, of a format of the script's. */
-void tg_format_push_element(lua_State *L, const struct tg_format *format);
+/* Of a format of the script's: pushes the function that prints an element, or what is at the end. */
+void tg_format_push_function(lua_State *L, const struct tg_format *format, bool finish);
+bool tg_format_finishes(const struct tg_format *format); /* there is such a one for the end */
 
 #endif

@@ -108,7 +108,7 @@ static struct text *new_text(lua_State *L)
 static int print_into(lua_State *L)
 {
     struct text *text = lua_touserdata(L, 1);
-    return tg_print_value(L, &text->writer, &tg_format_json, 2);
+    return tg_print_value(L, &text->writer, 2);
 }
 
 /* Stack: value, text. */

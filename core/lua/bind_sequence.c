@@ -40,6 +40,18 @@ static int l_seq(lua_State *L)
     return 1;
 }
 
+void tg_sequence_push(lua_State *L, lua_CFunction next, int index)
+{
+    index = lua_absindex(L, index);
+    struct sequence *sequence = lua_newuserdatauv(L, sizeof *sequence, TG_SEQUENCE_VALUES);
+    *sequence = (struct sequence){false, false};
+    lua_pushcfunction(L, next);
+    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, -2, 2);
+    luaL_setmetatable(L, TG_SEQUENCE_TYPE);
+}
+
 bool tg_sequence_ended(lua_State *L, int index)
 {
     return ((const struct sequence *)lua_touserdata(L, index))->ended;

@@ -15,6 +15,9 @@ void tg_sequence_open(lua_State *L); /* adds the functions to the table on top; 
 
 bool tg_is_sequence(lua_State *L, int index); /* of either kind */
 
+/* Pushes the sequence of what next gives for the value at index, until that is nil. */
+void tg_sequence_push(lua_State *L, lua_CFunction next, int index);
+
 /* For the sequence at index: whether its iterator has come to its end, for good; and that it has now.
  * An iterator with a state or a first control starts again from them, as in a generic for. */
 bool tg_sequence_ended(lua_State *L, int index);

@@ -153,10 +153,10 @@ static int l_close(lua_State *L)
 static int l_print(lua_State *L)
 {
     const struct tg_out *out = out_of(L);
-    struct tg_writer *w = check(L);
+    check(L);
     luaL_checkany(L, 2);
     lua_settop(L, 2);
-    return tg_print_element(L, w, out->format, 2);
+    return tg_print_element(L, out, 2);
 }
 
 /* The methods, and out.bytes.  Upvalues: the metatable, the methods. */

@@ -7,6 +7,7 @@
 
 #include <lauxlib.h>
 
+#include "engine/vary.h"
 #include "lua/bind_format.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
@@ -86,8 +87,10 @@ bool tg_body_is_leaf(lua_State *L, int index)
     if (!lua_getmetatable(L, index)) /* most tables have none */
         return false;
     lua_pop(L, 1);
+    if (tg_json_mark(L, index) != TG_JSON_UNMARKED)
+        return false;
     enum body_kind kind = kind_of(L, index);
-    return kind == BODY_OBJECT || kind == BODY_KIND;
+    return kind == BODY_OBJECT || kind == BODY_KIND || tg_fetch_response_is(L, index);
 }
 
 /* --- The head --------------------------------------------------------------------------------- */
@@ -126,7 +129,8 @@ static const char *choose_format(lua_State *L, struct tg_out *out,
         tg_failure_raise_status(L, 406, "no format that the request accepts prints the body");
         return NULL; /* it does not come here */
     }
-    (void)!tg_exchange_add_field(x, TG_SLICE("Vary"), TG_SLICE("Accept"));
+    if (tg_exchange_vary(x, TG_SLICE("Accept")) != TG_OK)
+        luaL_error(L, "cannot add to Vary");
     return out->format->content_type;
 }
 
@@ -232,6 +236,31 @@ const char *tg_body_describe_inner(lua_State *L, struct tg_out *out, int index,
     return about.media_type;
 }
 
+const char *tg_body_media_type(lua_State *L, const struct tg_out *out, int index)
+{
+    const char *type = out->format->media_type.p;
+    const struct tg_body_kind *kind = tg_body_kind_of(L, index);
+    switch (kind_of(L, index)) {
+    case BODY_STRING:
+        return text_type;
+    case BODY_KIND:
+        return kind->media_type ? kind->media_type(L, out, index) : NULL;
+    case BODY_OBJECT:
+        if (luaL_getmetafield(L, index, "__content_type") == LUA_TNIL)
+            return type;
+        type = luaL_checkstring(L, -1);
+        lua_pop(L, 1); /* the metatable keeps it */
+        return type;
+    case BODY_PRINTED:
+    case BODY_FUNCTION:
+        return type;
+    case BODY_NONE:
+    case BODY_UNKNOWN:
+        break;
+    }
+    return NULL;
+}
+
 bool tg_body_is_one(lua_State *L, int index)
 {
     return kind_of(L, index) != BODY_UNKNOWN;
@@ -326,7 +355,7 @@ static int write_string(lua_State *L)
 static int write_printed(lua_State *L)
 {
     const struct tg_out *out = out_at(L);
-    return tg_print_body(L, out->writer, out->format, 2);
+    return tg_print_body(L, out, 2);
 }
 
 static int ignore_results(lua_State *L, int status, lua_KContext context)

@@ -32,6 +32,10 @@ bool tg_body_is_leaf(lua_State *L, int index);
  * type.  Raises when it is none. */
 void tg_body_push_way(lua_State *L, int index);
 
+/* The media type of the body at index, as body_kind.h has it; that of out's format where it is printed
+ * in that, or may be taken to be: functions, and objects that say nothing. */
+const char *tg_body_media_type(lua_State *L, const struct tg_out *out, int index);
+
 /* Whether the value at index is a body of any type: nil is an empty one. */
 bool tg_body_is_one(lua_State *L, int index);
 

@@ -43,6 +43,11 @@ struct tg_body_kind {
      * script's counts for nothing then.  May raise, and must not wait.  NULL: nothing is known. */
     void (*describe)(lua_State *L, struct tg_out *out, int index, struct tg_body_about *about);
 
+    /* The media type of the body at index where it stands inside of another one, which is of out's
+     * format: it is not described then.  Good for as long as the body is.  May raise where it cannot stand
+     * there, and must not wait.  NULL: bytes of any type. */
+    const char *(*media_type)(lua_State *L, const struct tg_out *out, int index);
+
     /* A function of (struct tg_out * as light userdata, the body) that writes all of it, waiting as it
      * has to, and begins no more than that: the writer is ended by its caller. */
     lua_CFunction write;
@@ -55,6 +60,10 @@ struct tg_body_kind {
      * coroutine: begins it.  The writer is flushed by the caller, and ended when the source is done.  May
      * raise, and must not wait. */
     struct tg_source *(*start)(lua_State *L, struct tg_out *out, int index);
+
+    /* Where it stands inside of a table or sequence it is a sequence of what this function of the body
+     * returns, until that is nil.  It may wait.  Mostly NULL: it is written there as it is written alone. */
+    lua_CFunction next;
 };
 
 /* Makes bodies of the userdata whose metatable is on top.  kind is borrowed for good. */

@@ -10,6 +10,7 @@
 #include <lauxlib.h>
 
 #include "lua/bind_channel.h"
+#include "lua/bind_format.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
 #include "lua/body.h"
@@ -24,13 +25,12 @@ enum { UNKNOWN, SAYS_NOTHING, HAS_FORMAT };
 
 static void describe(lua_State *L, struct tg_out *out, int index, struct tg_body_about *about)
 {
-    (void)L;
     (void)index;
     struct tg_slice type = {about->said->content_type, about->said->content_type_len};
     if (!type.p)
         out->choice = SAYS_NOTHING;
     else
-        out->choice = tg_format_find(type) ? HAS_FORMAT : UNKNOWN;
+        out->choice = tg_formats_find(L, type) ? HAS_FORMAT : UNKNOWN;
 }
 
 /* --- The items -------------------------------------------------------------------------------- */
@@ -76,7 +76,7 @@ static int waited(lua_State *L, int status, lua_KContext context)
 static int print_element(lua_State *L)
 {
     const struct tg_out *out = out_at(L);
-    return tg_print_element(L, out->writer, out->format, 2);
+    return tg_print_element(L, out, 2);
 }
 
 /* Writes the item at ITEM, which is no string; WRITTEN comes next. */
@@ -171,7 +171,7 @@ static int write_sequence(lua_State *L)
     lua_insert(L, 1);
     lua_setiuservalue(L, 1, 1);
     luaL_setmetatable(L, TG_GENERATOR_TYPE);
-    return tg_print_body(L, out->writer, out->format, 1);
+    return tg_print_body(L, out, 1);
 }
 
 /* Stack: out, channel, choice, the first item. */
@@ -225,4 +225,5 @@ static int write_channel(lua_State *L)
     return 0;
 }
 
-const struct tg_body_kind tg_channel_kind = {.describe = describe, .write = write_channel};
+const struct tg_body_kind tg_channel_kind = {
+    .describe = describe, .write = write_channel, .next = tg_channel_l_get};

@@ -6,6 +6,7 @@
 
 #include "lua/bind_channel.h"
 #include "lua/bind_compress.h"
+#include "lua/bind_csv.h"
 #include "lua/bind_fetch.h"
 #include "lua/bind_file.h"
 #include "lua/bind_filter.h"
@@ -33,6 +34,7 @@ static int open_core(lua_State *L)
     tg_channels_open(L);
     tg_sequence_open(L);
     tg_formats_open(L);
+    tg_csv_open(L);
     tg_shared_open(L);
     tg_multipart_open(L);
     tg_stats_open(L);

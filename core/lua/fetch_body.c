@@ -314,6 +314,18 @@ static void describe(lua_State *L, struct tg_out *out, int index, struct tg_body
         add_coding(L, out->call->exchange, body);
 }
 
+/* Inside of another body its coding would be lost. */
+static const char *media_type(lua_State *L, const struct tg_out *out, int index)
+{
+    (void)out;
+    const struct tg_fetch_body *body = luaL_checkudata(L, index, TG_FETCH_BODY_TYPE);
+    if (body->ended && body->taken)
+        luaL_error(L, "the body of this response was read already");
+    if (body->head.encoded && !body->decoded)
+        luaL_error(L, "the body of this response is coded: see tg.fetch's decode");
+    return sent(body, TG_SLICE("content-type"));
+}
+
 static void drop(lua_State *L, struct tg_out *out, int index)
 {
     (void)out;
@@ -448,7 +460,7 @@ void tg_fetch_body_open(lua_State *L)
     static const luaL_Reg methods[] = {
         {"read", l_read}, {"chunks", l_chunks}, {"all", l_all}, {"close", l_close}, {NULL, NULL}};
     static const struct tg_body_kind kind = {
-        .describe = describe, .write = write_body, .drop = drop};
+        .describe = describe, .media_type = media_type, .write = write_body, .drop = drop};
     open_load(L);
     luaL_newmetatable(L, TG_FETCH_BODY_TYPE);
     tg_body_kind_set(L, &kind);

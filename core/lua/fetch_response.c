@@ -150,7 +150,7 @@ void tg_fetch_response_push(lua_State *L, struct tg_fetch_body *body, int index)
     luaL_setmetatable(L, RESPONSE_TYPE);
 }
 
-static bool is_response(lua_State *L, int index)
+bool tg_fetch_response_is(lua_State *L, int index)
 {
     if (!lua_istable(L, index) || !lua_getmetatable(L, index))
         return false;
@@ -163,7 +163,7 @@ static bool is_response(lua_State *L, int index)
 void tg_fetch_response_unwrap(lua_State *L, int index)
 {
     index = lua_absindex(L, index);
-    if (!is_response(L, index))
+    if (!tg_fetch_response_is(L, index))
         return;
     lua_pushliteral(L, "body");
     lua_rawget(L, index);
@@ -172,7 +172,7 @@ void tg_fetch_response_unwrap(lua_State *L, int index)
 
 const struct tg_fetch_body *tg_fetch_response_untouched(lua_State *L, int index)
 {
-    return is_response(L, index) ? source_of(L, index) : NULL;
+    return tg_fetch_response_is(L, index) ? source_of(L, index) : NULL;
 }
 
 void tg_fetch_response_open(lua_State *L)

@@ -15,6 +15,8 @@ void tg_fetch_response_open(lua_State *L); /* once per state */
 /* Pushes the response whose body is at index; its head is there. */
 void tg_fetch_response_push(lua_State *L, struct tg_fetch_body *body, int index);
 
+bool tg_fetch_response_is(lua_State *L, int index);
+
 /* Where the value at index is such a response: puts its body in its place. */
 void tg_fetch_response_unwrap(lua_State *L, int index);
 

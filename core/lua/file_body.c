@@ -565,7 +565,14 @@ static int write_file(lua_State *L)
     return write_on(L);
 }
 
-const struct tg_body_kind tg_file_kind = {.describe = describe, .write = write_file, .drop = drop};
+static const char *media_type(lua_State *L, const struct tg_out *out, int index)
+{
+    (void)out;
+    return type_of(L, index);
+}
+
+const struct tg_body_kind tg_file_kind = {
+    .describe = describe, .media_type = media_type, .write = write_file, .drop = drop};
 
 void tg_file_body_open(lua_State *L)
 {

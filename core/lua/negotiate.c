@@ -48,12 +48,14 @@ static int quality(struct tg_slice parameters)
     return 1000;
 }
 
-/* How closely a range names type: 3 exactly, 2 its kind, 1 anything, 0 not. */
+/* How closely a range names type: 4 exactly, 3 by its suffix, 2 its kind, 1 anything, 0 not. */
 static int closeness(struct tg_slice range, struct tg_slice type)
 {
     if (tg_slice_equal(range, TG_SLICE("*/*")))
         return 1;
     if (tg_slice_equal_nocase(range, type))
+        return 4;
+    if (tg_media_type_has_suffix(range, type))
         return 3;
     const char *slash = memchr(type.p, '/', type.len);
     size_t kind = (size_t)(slash - type.p) + 1;

@@ -14,17 +14,17 @@
 
 #include "body/json.h"
 #include "lua/bind_coroutine.h"
+#include "lua/bind_format.h"
 #include "lua/bind_sequence.h"
 #include "lua/bind_writer.h"
-#include "lua/body.h"
-#include "lua/call.h"
-#include "lua/print_element.h"
+#include "lua/body_kind.h"
 #include "lua/print_impl.h"
 #include "lua/state.h"
 #include "lua/task.h"
 
 #define PRINTER_TYPE "tidegate.Printer"
 #define GUARD_TYPE   "tidegate.CoroutineGuard"
+#define PART_TYPE    "tidegate.Part"
 
 enum {
     PATH_SHOWN = 300, /* bytes of a message */
@@ -44,10 +44,10 @@ static void add_path(luaL_Buffer *path, const struct tg_printer *p)
     }
     for (int i = 0; i < p->depth; i++) {
         const struct tg_frame *f = &p->frames[i];
-        bool named = f->kind == TG_FRAME_MAP || f->kind == TG_FRAME_LARGE_MAP;
+        bool map = f->kind == TG_FRAME_MAP || f->kind == TG_FRAME_LARGE_MAP;
         if (!f->count)
             continue;
-        if (named)
+        if (map || f->shown_len)
             snprintf(text, sizeof text, ".%.*s", (int)f->shown_len, f->shown);
         else
             snprintf(text, sizeof text, "[%lld]", (long long)f->count);
@@ -78,7 +78,7 @@ int tg_print_fail(lua_State *L, const struct tg_printer *p, const char *format, 
     return luaL_error(L, "%s: %s", text, message);
 }
 
-static int refuse(lua_State *L, const struct tg_printer *p, int index)
+int tg_print_refuse(lua_State *L, const struct tg_printer *p, int index)
 {
     if (lua_type(L, index) == LUA_TNUMBER)
         return tg_print_fail(L, p, "NaN and the infinities cannot be printed");
@@ -99,21 +99,17 @@ static void print_tostring(lua_State *L, struct tg_writer *w, int index)
     lua_pop(L, 1);
 }
 
-static struct tg_slice null_of(const struct tg_format *format)
-{
-    return format->dialect == TG_DIALECT_EDN ? TG_SLICE("nil") : TG_SLICE("null");
-}
-
-/* Prints the value at index if it is a scalar: w->failed says how that went. */
+/* Prints the value at index if it is a scalar, and no long one: w->failed says how that went. Not for
+ * formats whose elements are special. */
 static bool print_scalar(lua_State *L, struct tg_writer *w, const struct tg_format *format,
                          int index)
 {
     struct tg_slice s;
-    if (tg_is_special(format))
-        return false;
     switch (lua_type(L, index)) {
     case LUA_TSTRING:
         s.p = lua_tolstring(L, index, &s.len);
+        if (s.len > TG_TEXT_WHOLE)
+            return false;
         if (format->raw)
             tg_writer_write(w, s.p, s.len);
         else
@@ -131,16 +127,21 @@ static bool print_scalar(lua_State *L, struct tg_writer *w, const struct tg_form
         tg_print_put(w, lua_toboolean(L, index) ? TG_SLICE("true") : TG_SLICE("false"));
         return true;
     case LUA_TNIL:
-        tg_print_put(w, null_of(format));
+        tg_print_put(w, tg_print_null(format));
         return true;
     case LUA_TLIGHTUSERDATA:
         if (!tg_json_is_null(L, index))
             return false;
-        tg_print_put(w, null_of(format));
+        tg_print_put(w, tg_print_null(format));
         return true;
     default:
         return false;
     }
+}
+
+static bool is_special(const struct tg_format *format)
+{
+    return format->dialect > TG_DIALECT_EDN;
 }
 
 /* --- Printers and frames ---------------------------------------------------------------------- */
@@ -153,12 +154,13 @@ static int printer_end(lua_State *L)
     return 0;
 }
 
-static struct tg_printer *new_printer(lua_State *L, struct tg_writer *w,
+static struct tg_printer *new_printer(lua_State *L, struct tg_writer *w, struct tg_call *call,
                                       const struct tg_format *format)
 {
-    struct tg_printer *p = lua_newuserdatauv(L, sizeof *p, TG_PRINTER_SHAPES);
+    struct tg_printer *p = lua_newuserdatauv(L, sizeof *p, TG_PRINTER_VALUES);
     memset(p, 0, offsetof(struct tg_printer, first));
     p->format = format;
+    p->call = call;
     p->frames = p->first;
     p->size = TG_FRAMES_FIRST;
     p->task = tg_lua_current(tg_lua_of(L));
@@ -208,7 +210,6 @@ struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame
 static void begin_item(struct tg_writer *w, struct tg_frame *f)
 {
     tg_print_put(w, f->count++ ? f->format->between : f->format->begin);
-    f->open = true;
 }
 
 static void end_item(struct tg_writer *w, struct tg_frame *f)
@@ -224,13 +225,28 @@ static void pop(lua_State *L, struct tg_printer *p, const struct tg_frame *f)
     lua_settop(L, base - 1); /* closes what a sequence has to close */
 }
 
-static void end_items(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+/* What is behind the last of count items. */
+static void finish(lua_State *L, struct tg_printer *p, const struct tg_format *format,
+                   lua_Integer count)
 {
     struct tg_writer *w = p->watch.w;
-    if (!f->count)
-        tg_print_put(w, f->format->begin);
-    tg_print_put(w, f->format->end);
+    if (!count)
+        tg_print_put(w, format->begin);
+    if (format->dialect == TG_DIALECT_CSV && !p->headed)
+        tg_print_header(L, p, format);
+    tg_print_put(w, format->end);
+    if (format->dialect == TG_DIALECT_SCRIPT && tg_format_finishes(format)) {
+        lua_pushinteger(L, count);
+        tg_print_push(L, p, TG_FRAME_FINISH, format);
+    }
+}
+
+static void end_items(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    const struct tg_format *format = f->format;
+    lua_Integer count = f->count;
     pop(L, p, f);
+    finish(L, p, format, count);
 }
 
 static bool stopped(const struct tg_writer *w)
@@ -285,7 +301,7 @@ static void open_generator(lua_State *L, struct tg_printer *p, const struct tg_f
 {
     const struct tg_frame *f = tg_print_push(L, p, TG_FRAME_GENERATOR, format);
     int above = p->above + p->depth;
-    struct tg_printer *elements = new_printer(L, p->watch.w, format);
+    struct tg_printer *elements = new_printer(L, p->watch.w, p->call, format);
     elements->parent = p;
     elements->above = above;
     elements->yields = true;
@@ -295,122 +311,119 @@ static void open_generator(lua_State *L, struct tg_printer *p, const struct tg_f
     lua_toclose(L, f->base + 1);
 }
 
-/* Other bodies are written for an exchange. */
-static bool may_hold_bodies(lua_State *L, const struct tg_printer *p)
+static void open_userdata(lua_State *L, struct tg_printer *p, const struct tg_format *format)
 {
-    while (p->parent && !p->plain)
-        p = p->parent;
-    const struct tg_call *call = p->plain ? NULL : tg_call_current(L);
-    return call && call->exchange;
+    const struct tg_body_kind *kind = tg_body_kind_of(L, -1);
+    if (luaL_testudata(L, -1, TG_SEQUENCE_TYPE)) {
+        open_sequence(L, p, format);
+    } else if (luaL_testudata(L, -1, TG_GENERATOR_TYPE)) {
+        open_generator(L, p, format);
+    } else if (kind && kind->next) {
+        tg_sequence_push(L, kind->next, -1);
+        lua_replace(L, -2);
+        open_sequence(L, p, format);
+    } else if (tg_print_is_leaf(L, -1)) {
+        tg_print_open_leaf(L, p, format);
+    } else {
+        tg_print_refuse(L, p, -1);
+    }
 }
 
-/* A frame for the value on top, which is no scalar. */
+/* A frame for the value on top, which is no short scalar. */
 static void open_value(lua_State *L, struct tg_printer *p, const struct tg_format *format)
 {
     switch (lua_type(L, -1)) {
     case LUA_TTABLE:
-        if (tg_body_is_leaf(L, -1) && may_hold_bodies(L, p))
+        if (p->call && tg_print_is_leaf(L, -1))
             tg_print_open_leaf(L, p, format);
         else
             tg_print_open_table(L, p, format);
         return;
+    case LUA_TSTRING:
+        tg_print_open_text(L, p, format);
+        return;
     case LUA_TFUNCTION:
-        if (!may_hold_bodies(L, p))
-            break;
         tg_print_open_leaf(L, p, format);
         return;
     case LUA_TTHREAD:
         open_coroutine(L, p, format);
         return;
     case LUA_TUSERDATA:
-        if (luaL_testudata(L, -1, TG_SEQUENCE_TYPE)) {
-            open_sequence(L, p, format);
-            return;
-        }
-        if (luaL_testudata(L, -1, TG_GENERATOR_TYPE)) {
-            open_generator(L, p, format);
-            return;
-        }
-        if (tg_body_is_leaf(L, -1) && may_hold_bodies(L, p)) {
-            tg_print_open_leaf(L, p, format);
-            return;
-        }
-        break;
+        open_userdata(L, p, format);
+        return;
     default:
-        break;
+        tg_print_refuse(L, p, -1);
     }
-    refuse(L, p, -1);
 }
 
-static int go_on(lua_State *L, int status, lua_KContext context);
-
-/* The element on top, of a format that has its own.  True: it is printed, and still there; otherwise
- * run() goes on with it. */
-static bool print_special(lua_State *L, struct tg_printer *p, const struct tg_format *format,
-                          lua_Integer n)
+/* The element on top, number n, which is no short scalar, or is of a special format. */
+static void open_element(lua_State *L, struct tg_printer *p, const struct tg_format *format,
+                         lua_Integer n)
 {
-    switch (tg_print_special(L, p, format, n)) {
-    case TG_ELEMENT_DONE:
-        return true;
-    case TG_ELEMENT_OPEN:
-        open_value(L, p, format->inner);
-        return false;
-    case TG_ELEMENT_CALL:
+    switch (format->dialect) {
+    case TG_DIALECT_CSV:
+        tg_print_open_row(L, p, format);
+        return;
+    case TG_DIALECT_SCRIPT:
+        tg_print_push(L, p, TG_FRAME_MADE, format)->n = n;
+        return;
+    case TG_DIALECT_EVENT:
+        if (tg_print_event(L, p)) {
+            lua_pop(L, 1);
+            return;
+        }
+        break;
+    case TG_DIALECT_JSON:
+    case TG_DIALECT_EDN:
         break;
     }
-    p->result = true;
-    lua_callk(L, 2, 1, 0, go_on);
-    return false;
-}
-
-/* What a function of the script has made of an element: on top, and popped. */
-static void take_result(lua_State *L, struct tg_printer *p)
-{
-    size_t len = 0;
-    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
-    if (!text)
-        tg_print_fail(L, p, "the format's element returned a %s, expected a string",
-                      luaL_typename(L, -1));
+    if (format->raw && lua_type(L, -1) == LUA_TSTRING)
+        tg_print_open_text(L, p, format);
+    else if (format->raw && tg_print_is_leaf(L, -1))
+        tg_print_open_leaf(L, p, format);
     else
-        tg_writer_write(p->watch.w, text, len);
-    p->result = false;
-    lua_pop(L, 1);
+        open_value(L, p, format->inner);
 }
 
 /* Prints the item on top, or opens it. */
 static void print_item(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
-    struct tg_writer *w = p->watch.w;
-    bool special = tg_is_special(f->format);
-    bool printed =
-        special ? print_special(L, p, f->format, f->count) : print_scalar(L, w, f->format, -1);
-    if (printed) {
-        lua_pop(L, 1);
-        end_item(w, f);
-    } else if (!special) {
-        open_value(L, p, f->format->inner);
+    if (is_special(f->format) || !print_scalar(L, p->watch.w, f->format, -1)) {
+        f->open = true;
+        open_element(L, p, f->format, f->count);
+        return;
     }
+    lua_pop(L, 1);
+    tg_print_put(p->watch.w, f->format->after);
 }
 
 /* --- A step of each kind ---------------------------------------------------------------------- */
 
+static int go_on(lua_State *L, int status, lua_KContext context);
 static int yield_element(lua_State *L);
 
 static void step_list(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
     struct tg_writer *w = p->watch.w;
-    int depth = p->depth;
+    const struct tg_format *format = f->format;
+    bool special = is_special(format);
     while (f->count < f->n) {
         begin_item(w, f);
         lua_rawgeti(L, f->base, f->count);
-        print_item(L, p, f);
-        if (p->depth != depth || p->result || stopped(w))
+        if (special || !print_scalar(L, w, format, -1)) {
+            f->open = true;
+            open_element(L, p, format, f->count);
+            return;
+        }
+        lua_pop(L, 1);
+        tg_print_put(w, format->after);
+        if (stopped(w))
             return;
     }
     end_items(L, p, f);
 }
 
-static void show_name(struct tg_frame *f)
+void tg_print_show_name(struct tg_frame *f)
 {
     size_t len = f->name.len < sizeof f->shown ? f->name.len : sizeof f->shown;
     memcpy(f->shown, f->name.p, len);
@@ -423,7 +436,7 @@ static void step_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
     while (f->count < f->n) {
         int value = tg_print_map_item(L, w, f);
         if (!print_scalar(L, w, f->format->inner, value)) {
-            show_name(f);
+            tg_print_show_name(f);
             lua_pushvalue(L, value);
             open_value(L, p, f->format->inner);
             return;
@@ -519,15 +532,45 @@ static void step_generator(lua_State *L, struct tg_printer *p, struct tg_frame *
     end_items(L, p, f);
 }
 
+static void step_text(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    if (tg_print_step_text(L, p, f))
+        pop(L, p, f);
+}
+
 static void step_leaf(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
+    if (tg_print_step_leaf(L, p, f, go_on))
+        pop(L, p, f);
+}
+
+static void step_row(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    if (tg_print_step_row(L, p, f))
+        pop(L, p, f);
+}
+
+/* A function of the script's writes, and may return a string to be written. */
+static void step_made(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+{
+    bool finishes = f->kind == TG_FRAME_FINISH;
     if (!f->called) {
         f->called = true;
-        tg_print_call_leaf(L, p, f, go_on);
-        return;
+        tg_format_push_function(L, f->format, finishes);
+        lua_pushvalue(L, f->base);
+        lua_getiuservalue(L, 1, TG_PRINTER_OUT);
+        lua_pushinteger(L, f->n);
+        lua_callk(L, 3, 1, 0, go_on);
+    } else if (lua_isnil(L, -1)) {
+        pop(L, p, f);
+    } else if (lua_type(L, -1) == LUA_TSTRING) {
+        lua_replace(L, f->base);
+        f->kind = TG_FRAME_TEXT;
+        f->n = 0;
+    } else {
+        tg_print_fail(L, p, "%s of the format returned a %s, expected a string or nothing",
+                      finishes ? "finish" : "element", luaL_typename(L, -1));
     }
-    tg_print_end_leaf(L, p, f);
-    pop(L, p, f);
 }
 
 /* --- Going on --------------------------------------------------------------------------------- */
@@ -547,25 +590,29 @@ static int pause_printing(lua_State *L, const struct tg_printer *p)
 static int run(lua_State *L, struct tg_printer *p)
 {
     static void (*const steps[])(lua_State *, struct tg_printer *, struct tg_frame *) = {
-        [TG_FRAME_LIST] = step_list,           [TG_FRAME_MAP] = step_map,
-        [TG_FRAME_LARGE_MAP] = step_map,       [TG_FRAME_SEQUENCE] = step_sequence,
-        [TG_FRAME_COROUTINE] = step_coroutine, [TG_FRAME_GENERATOR] = step_generator,
+        [TG_FRAME_LIST] = step_list,
+        [TG_FRAME_MAP] = step_map,
+        [TG_FRAME_LARGE_MAP] = step_map,
+        [TG_FRAME_SEQUENCE] = step_sequence,
+        [TG_FRAME_COROUTINE] = step_coroutine,
+        [TG_FRAME_GENERATOR] = step_generator,
+        [TG_FRAME_TEXT] = step_text,
         [TG_FRAME_LEAF] = step_leaf,
+        [TG_FRAME_ROW] = step_row,
+        [TG_FRAME_MADE] = step_made,
+        [TG_FRAME_FINISH] = step_made,
     };
     for (;;) {
         struct tg_writer *w = p->watch.w;
         if (!w || stopped(w))
             return pause_printing(L, p);
-        if (p->result) {
-            take_result(L, p);
-        } else if (p->depth) {
+        if (p->depth) {
             struct tg_frame *f = &p->frames[p->depth - 1];
             if (f->open)
                 end_item(w, f);
             steps[f->kind](L, p, f);
         } else if (p->midway) {
             tg_print_put(w, p->after);
-            tg_print_put(w, p->finish);
             p->midway = false;
         } else {
             return 0;
@@ -600,7 +647,7 @@ static int yield_element(lua_State *L)
         return luaL_error(L, "yield: the element before has not been printed to its end");
     p->midway = true;
     tg_print_put(w, p->count++ ? p->format->between : p->format->begin);
-    if (print_scalar(L, w, p->format, 1)) {
+    if (!is_special(p->format) && print_scalar(L, w, p->format, 1)) {
         tg_print_put(w, p->after);
         p->midway = false;
         if (!stopped(w))
@@ -612,26 +659,52 @@ static int yield_element(lua_State *L)
     lua_settop(L, 1);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
-    if (!tg_is_special(p->format))
-        open_value(L, p, p->format->inner);
-    else
-        print_special(L, p, p->format, p->count);
+    open_element(L, p, p->format, p->count);
     return run(L, p);
 }
 
 /* --- For body.c and bind_writer.c ------------------------------------------------------------- */
 
-/* Stack: a printer, and the value that was at index. */
-static struct tg_printer *take_over(lua_State *L, struct tg_writer *w,
+/* What a format of the script's writes through; it ends with the function that holds it. */
+static int part_close(lua_State *L)
+{
+    struct tg_out *part = lua_touserdata(L, 1);
+    part->writer = NULL;
+    luaL_unref(L, LUA_REGISTRYINDEX, part->ref);
+    part->ref = LUA_NOREF;
+    return 0;
+}
+
+static void add_part(lua_State *L, const struct tg_printer *p)
+{
+    struct tg_out *part = lua_newuserdatauv(L, sizeof *part, 0);
+    *part = (struct tg_out){
+        .ref = LUA_NOREF, .call = p->call, .writer = p->watch.w, .format = p->format->inner};
+    if (luaL_newmetatable(L, PART_TYPE)) {
+        lua_pushcfunction(L, part_close);
+        lua_setfield(L, -2, "__close");
+    }
+    lua_setmetatable(L, -2);
+    lua_toclose(L, -1);
+    lua_pushvalue(L, -1);
+    part->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    tg_out_push(L, part);
+    lua_setiuservalue(L, 1, TG_PRINTER_OUT);
+}
+
+/* Stack: a printer, the value that was at index, and a part for formats of the script's. */
+static struct tg_printer *take_over(lua_State *L, struct tg_writer *w, struct tg_call *call,
                                     const struct tg_format *format, int index)
 {
     lua_pushvalue(L, index);
-    struct tg_printer *p = new_printer(L, w, format);
+    struct tg_printer *p = new_printer(L, w, call, format);
     p->midway = true;
     lua_replace(L, 1);
     if (lua_gettop(L) > 2)
         lua_replace(L, 2);
     lua_settop(L, 2);
+    if (format->dialect == TG_DIALECT_SCRIPT)
+        add_part(L, p);
     return p;
 }
 
@@ -643,10 +716,8 @@ static int generated(lua_State *L, int status, lua_KContext context)
     struct tg_printer *p = lua_touserdata(L, 1);
     check_whole(L, p);
     p->ended = true;
-    if (p->watch.w && !p->count)
-        tg_print_put(p->watch.w, p->format->begin);
     if (p->watch.w)
-        tg_print_put(p->watch.w, p->format->end);
+        finish(L, p, p->format, p->count);
     return run(L, p);
 }
 
@@ -657,7 +728,7 @@ static int print_generator(lua_State *L, struct tg_printer *p)
     p->midway = false;
     p->after = p->format->after;
     lua_pushvalue(L, 1);
-    lua_toclose(L, 3);
+    lua_toclose(L, -1);
     lua_getiuservalue(L, 2, 1);
     lua_pushvalue(L, 1);
     lua_pushcclosure(L, yield_element, 1);
@@ -665,31 +736,29 @@ static int print_generator(lua_State *L, struct tg_printer *p)
     return generated(L, LUA_OK, 0);
 }
 
-/* Whether the body at 2 is an element by itself: no list, and no sequence. */
+/* Whether the value on top is an element by itself: no list, and no sequence. */
 static bool is_one_element(lua_State *L)
 {
-    if (lua_istable(L, 2))
-        return !tg_print_is_list(L, 2);
-    return lua_type(L, 2) != LUA_TTHREAD && !luaL_testudata(L, 2, TG_SEQUENCE_TYPE);
+    if (lua_istable(L, -1))
+        return !tg_print_is_list(L, -1);
+    return lua_type(L, -1) != LUA_TTHREAD && !luaL_testudata(L, -1, TG_SEQUENCE_TYPE);
 }
 
-static int print_whole(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index,
-                       bool plain)
+/* The whole body at 2. */
+static int print_whole(lua_State *L, struct tg_printer *p)
 {
-    struct tg_printer *p = take_over(L, w, format, index);
-    p->plain = plain;
+    const struct tg_format *format = p->format;
     if (luaL_testudata(L, 2, TG_GENERATOR_TYPE))
         return print_generator(L, p);
-    if (print_scalar(L, w, format, 2)) {
+    if (!is_special(format) && print_scalar(L, p->watch.w, format, 2)) {
         p->after = format->after;
         return run(L, p);
     }
-    if (tg_is_special(format) && is_one_element(L)) {
-        tg_print_put(w, format->begin);
-        p->after = format->after;
-        p->finish = format->end;
-        print_special(L, p, format, 1);
-        return run(L, p);
+    lua_pushvalue(L, 2);
+    if (is_special(format) && is_one_element(L)) { /* as a list of one */
+        lua_createtable(L, 1, 0);
+        lua_insert(L, -2);
+        lua_rawseti(L, -2, 1);
     }
     open_value(L, p, format);
     const struct tg_frame *f = p->frames;
@@ -698,14 +767,24 @@ static int print_whole(lua_State *L, struct tg_writer *w, const struct tg_format
     return run(L, p);
 }
 
-int tg_print_body(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
+int tg_print_body(lua_State *L, const struct tg_out *out, int index)
 {
-    return print_whole(L, w, format, index, false);
+    return print_whole(L, take_over(L, out->writer, out->call, out->format, index));
 }
 
-int tg_print_value(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
+int tg_print_csv(lua_State *L, const struct tg_out *out, int index)
 {
-    return print_whole(L, w, format, index, true);
+    const struct tg_format *format = tg_format_find(TG_SLICE("text/csv"));
+    struct tg_printer *p = take_over(L, out->writer, out->call, format, index);
+    tg_print_use_csv(L, p, 2);
+    lua_getiuservalue(L, 2, TG_CSV_ROWS);
+    lua_replace(L, 2);
+    return print_whole(L, p);
+}
+
+int tg_print_value(lua_State *L, struct tg_writer *w, int index)
+{
+    return print_whole(L, take_over(L, w, NULL, &tg_format_json, index));
 }
 
 static int element_written(lua_State *L, int status, lua_KContext context)
@@ -715,21 +794,22 @@ static int element_written(lua_State *L, int status, lua_KContext context)
     return 0;
 }
 
-int tg_print_element(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
+int tg_print_element(lua_State *L, const struct tg_out *out, int index)
 {
-    struct tg_slice after = format->after.len ? format->after : TG_SLICE("\n");
+    struct tg_writer *w = out->writer;
+    const struct tg_format *format = out->format;
+    bool made = format->dialect == TG_DIALECT_SCRIPT;
+    struct tg_slice after = format->after.len || made ? format->after : TG_SLICE("\n");
     tg_out_check(L, w->failed);
-    if (print_scalar(L, w, format, index)) {
+    if (!is_special(format) && print_scalar(L, w, format, index)) {
         tg_print_put(w, after);
         tg_out_check(L, w->failed);
         return w->must_wait ? tg_out_wait(L, w, element_written) : 0;
     }
-    struct tg_printer *p = take_over(L, w, format, index);
+    struct tg_printer *p = take_over(L, w, out->call, format, index);
     p->after = after;
     p->alone = true;
-    if (tg_is_special(format))
-        print_special(L, p, format, 1);
-    else
-        open_value(L, p, format->inner);
+    lua_pushvalue(L, 2);
+    open_element(L, p, format, 0);
     return run(L, p);
 }

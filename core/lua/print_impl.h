@@ -9,13 +9,16 @@
 #include "lua/print.h"
 #include "util/slice.h"
 
+struct tg_call;
 struct tg_task;
 
 enum {
     TG_SMALL_MAP = 24,   /* fields that are kept, and sorted, on the Lua stack */
     TG_FRAMES_FIRST = 1, /* the others are made when they are needed: idle streams have one */
     TG_SHAPES = 4,
-    TG_NAME_SHOWN = 32, /* bytes of a name in a path */
+    TG_NAME_SHOWN = 32,    /* bytes of a name in a path */
+    TG_TEXT_WHOLE = 32768, /* bytes of a string that are printed in one go */
+    TG_COLUMNS_MAX = 4096,
 };
 
 enum tg_frame_kind {
@@ -25,7 +28,11 @@ enum tg_frame_kind {
     TG_FRAME_SEQUENCE,
     TG_FRAME_COROUTINE,
     TG_FRAME_GENERATOR,
-    TG_FRAME_LEAF, /* a body of another type */
+    TG_FRAME_TEXT,   /* a long string */
+    TG_FRAME_LEAF,   /* a body of another type */
+    TG_FRAME_ROW,    /* an element of CSV */
+    TG_FRAME_MADE,   /* an element of a format of the script's */
+    TG_FRAME_FINISH, /* what such a format puts at the end */
 };
 
 /* How rows that look alike are printed. */
@@ -34,6 +41,7 @@ struct tg_shape {
     struct tg_shape_field {
         const char *key;      /* the ith that lua_next() gives; anchored, so equal means the same */
         struct tg_slice text; /* of the ith when sorted: `{"a":` for the first, then `,"b":` */
+        struct tg_slice name; /* in that text */
         int place;            /* of that one, as lua_next() gives them */
     } fields[];
 };
@@ -56,6 +64,15 @@ struct tg_frame {
         [TG_NAME_SHOWN]; /* the name of the item that was opened: a copy, for paths outlive it */
 };
 
+/* How tg.csv() wants its rows. */
+struct tg_csv {
+    char separator;
+    bool header;
+    bool chosen; /* the columns are the script's: rows may have more */
+};
+
+enum { TG_CSV_COLUMNS = 1, TG_CSV_ROWS }; /* user values of the userdata that it is */
+
 /* A userdata, at stack place 1 of the function that prints with it.  A generator's elements are
  * printed inside the generator, by a printer of their own. */
 struct tg_printer {
@@ -63,30 +80,35 @@ struct tg_printer {
     const struct tg_format *format;
     struct tg_printer *parent; /* the generator is a part of what that one prints; or NULL */
     struct tg_task *task;
-    struct tg_slice after;  /* follows the value */
-    struct tg_slice finish; /* follows that */
-    lua_Integer count;      /* elements yielded */
-    int above;              /* frames of its parents */
+    struct tg_call *call;     /* other bodies in it are written for this; NULL: they are refused */
+    const struct tg_csv *csv; /* NULL: as usual */
+    struct tg_slice after;    /* follows the value */
+    lua_Integer count;        /* elements yielded */
+    int above;                /* frames of its parents */
     int depth;
     int size;
+    int columns; /* of rows, once they are known */
+    bool named;  /* they have names */
+    bool headed; /* the header is printed, or not to be */
     bool yields; /* it is a generator's */
     bool midway; /* a value was begun and has not ended */
-    bool plain;  /* no other bodies are to be in it */
     bool alone;  /* its element is not one of a body's */
-    bool result; /* what a function of the script has made of an element is on top */
     bool ended;  /* the generator has returned, or failed */
-    unsigned misses;
-    int shape_count;
+    unsigned char misses;
+    unsigned char shape_count;
     const struct tg_shape *shapes[TG_SHAPES];
     struct tg_frame *frames;
     struct tg_frame first[TG_FRAMES_FIRST];
 };
 
-/* Its user values.  What has columns has no shapes. */
+/* Its user values.  What has columns has no shapes, and what has rows of its own no parent. */
 enum {
     TG_PRINTER_PARENT = 1,
     TG_PRINTER_FRAMES,
     TG_PRINTER_SHAPES,
+    TG_PRINTER_VALUES = TG_PRINTER_SHAPES,
+    TG_PRINTER_CSV = TG_PRINTER_PARENT,
+    TG_PRINTER_OUT = TG_PRINTER_PARENT, /* what a format of the script's writes through */
     TG_PRINTER_COLUMNS = TG_PRINTER_SHAPES,
 };
 
@@ -101,12 +123,40 @@ struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame
 /* A frame for the table on top. */
 void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format);
 
-/* A frame for the body on top, which is neither table nor sequence; begins its text. */
+/* Raises what is wrong with the value at index, which has no text. */
+int tg_print_refuse(lua_State *L, const struct tg_printer *p, int index);
+
+/* Keeps f->name for paths: f has just begun it. */
+void tg_print_show_name(struct tg_frame *f);
+
+static inline struct tg_slice tg_print_null(const struct tg_format *format)
+{
+    return format->dialect == TG_DIALECT_EDN ? TG_SLICE("nil") : TG_SLICE("null");
+}
+
+/* Frames for what is on top, which begin it, and their steps, which say whether it is printed to its
+ * end: the string, ... */
+void tg_print_open_text(lua_State *L, struct tg_printer *p, const struct tg_format *format);
+bool tg_print_step_text(lua_State *L, struct tg_printer *p, struct tg_frame *f);
+
+/* ... the body of another type, which may wait: k is called when it has been written, ... */
+bool tg_print_is_leaf(lua_State *L, int index);
 void tg_print_open_leaf(lua_State *L, struct tg_printer *p, const struct tg_format *format);
-/* Has it write itself, then k called; and then the end of its text. */
-void tg_print_call_leaf(lua_State *L, const struct tg_printer *p, const struct tg_frame *f,
-                        lua_KFunction k);
-void tg_print_end_leaf(lua_State *L, const struct tg_printer *p, const struct tg_frame *f);
+bool tg_print_step_leaf(lua_State *L, struct tg_printer *p, struct tg_frame *f, lua_KFunction k);
+
+/* ... the row. */
+void tg_print_open_row(lua_State *L, struct tg_printer *p, const struct tg_format *format);
+bool tg_print_step_row(lua_State *L, struct tg_printer *p, struct tg_frame *f);
+
+/* The header, where there are rows with names, before the first of them, or in the place of any. */
+void tg_print_header(lua_State *L, struct tg_printer *p, const struct tg_format *format);
+
+/* Takes the columns and the ways of what tg.csv() has made, at index. */
+void tg_print_use_csv(lua_State *L, struct tg_printer *p, int index);
+
+/* Prints what can be printed at once of the event on top.  False: its data has begun, and is on top
+ * in its place. */
+bool tg_print_event(lua_State *L, const struct tg_printer *p);
 
 /* Whether the table at index prints as a list. */
 bool tg_print_is_list(lua_State *L, int index);

@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 
+#include "body/edn.h"
 #include "body/json.h"
 #include "lua/bind_sequence.h"
 #include "lua/print_impl.h"
@@ -11,6 +12,7 @@
 enum {
     MISSES = 8,       /* maps of no known shape before one is kept */
     SHAPE_TEXT = 512, /* bytes of a shape's names that are worth keeping */
+    FIELD_MARKS = 6,  /* bytes around a name, at the most */
 };
 
 /* --- Names ------------------------------------------------------------------------------------ */
@@ -113,21 +115,38 @@ static size_t measure_texts(lua_State *L, const struct tg_frame *f)
     size_t size = 0;
     for (int i = 0; i < (int)f->n; i++) {
         struct tg_slice name = slice_at(L, f->base + 1 + 2 * i);
-        size += name.len + 4;
+        size += name.len + FIELD_MARKS;
         if (size > SHAPE_TEXT || !is_simple(name))
             return 0;
     }
     return size;
 }
 
-static struct tg_slice write_text(char *out, struct tg_slice name, bool first)
+static size_t add(char *out, size_t at, struct tg_slice text)
 {
-    out[0] = first ? '{' : ',';
-    out[1] = '"';
-    memcpy(out + 2, name.p, name.len);
-    out[name.len + 2] = '"';
-    out[name.len + 3] = ':';
-    return (struct tg_slice){out, name.len + 4};
+    memcpy(out + at, text.p, text.len);
+    return at + text.len;
+}
+
+/* As put_name() does.  Returns how long it is. */
+static size_t write_field(struct tg_shape_field *field, char *out, struct tg_slice name,
+                          const struct tg_format *format, bool first)
+{
+    bool edn = format->dialect == TG_DIALECT_EDN;
+    bool keyword = edn && tg_edn_is_keyword(name);
+    size_t len = 0;
+    if (first)
+        len = add(out, len, TG_SLICE("{"));
+    else
+        len = add(out, len, edn ? TG_SLICE(", ") : TG_SLICE(","));
+    len = add(out, len, keyword ? TG_SLICE(":") : TG_SLICE("\""));
+    field->name = (struct tg_slice){out + len, name.len};
+    len = add(out, len, name);
+    if (!keyword)
+        len = add(out, len, TG_SLICE("\""));
+    len = add(out, len, edn ? TG_SLICE(" ") : TG_SLICE(":"));
+    field->text = (struct tg_slice){out, len};
+    return len;
 }
 
 /* Keeps the shape of a map that has been sorted, and its keys alive, in a list. */
@@ -153,8 +172,8 @@ static void keep_shape(lua_State *L, struct tg_printer *p, const struct tg_frame
         struct tg_shape_field *field = &shape->fields[i];
         field->key = lua_tostring(L, f->base + 1 + 2 * i);
         field->place = f->order[i];
-        field->text = write_text(text, slice_at(L, f->base + 1 + 2 * f->order[i]), i == 0);
-        text += field->text.len;
+        struct tg_slice name = slice_at(L, f->base + 1 + 2 * f->order[i]);
+        text += write_field(field, text, name, f->format, i == 0);
         lua_pushvalue(L, f->base + 1 + 2 * i);
         lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
     }
@@ -250,38 +269,15 @@ static void open_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
     }
     f->n = n;
     if (n)
-        order_small(L, p, f, strings && f->format->dialect == TG_DIALECT_JSON ? keys : NULL);
-}
-
-/* [A-Za-z_*!?][A-Za-z0-9_*!?.+-]*: what every reader of EDN takes for a keyword. */
-static bool is_keyword(struct tg_slice name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.p[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || memchr("_*!?", c, 4);
-        bool other = (c >= '0' && c <= '9') || memchr(".+-", c, 3);
-        if (!letter && !(i && other))
-            return false;
-    }
-    return name.len > 0;
-}
-
-static void put_edn_name(struct tg_writer *w, const struct tg_frame *f)
-{
-    tg_print_put(w, f->count ? TG_SLICE(", ") : TG_SLICE("{"));
-    if (is_keyword(f->name)) {
-        tg_print_put(w, TG_SLICE(":"));
-        tg_writer_write(w, f->name.p, f->name.len);
-    } else {
-        tg_json_string(w, f->name.p, f->name.len);
-    }
-    tg_print_put(w, TG_SLICE(" "));
+        order_small(L, p, f, strings ? keys : NULL);
 }
 
 static void put_name(struct tg_writer *w, const struct tg_frame *f)
 {
     if (f->format->dialect == TG_DIALECT_EDN) {
-        put_edn_name(w, f);
+        tg_print_put(w, f->count ? TG_SLICE(", ") : TG_SLICE("{"));
+        tg_edn_name(w, f->name);
+        tg_print_put(w, TG_SLICE(" "));
         return;
     }
     tg_print_put(w, f->count ? TG_SLICE(",") : TG_SLICE("{"));
@@ -294,7 +290,7 @@ int tg_print_map_item(lua_State *L, struct tg_writer *w, struct tg_frame *f)
     lua_Integer i = f->count;
     if (f->shape) {
         const struct tg_shape_field *field = &f->shape->fields[i];
-        f->name = (struct tg_slice){field->text.p + 2, field->text.len - 4};
+        f->name = field->name;
         tg_print_put(w, field->text);
         f->count++;
         return f->base + 2 + 2 * field->place;
@@ -347,6 +343,7 @@ static bool is_list(lua_State *L, int table, enum tg_json_mark mark)
 
 bool tg_print_is_list(lua_State *L, int index)
 {
+    index = lua_absindex(L, index);
     enum tg_json_mark mark = tg_json_mark(L, index);
     bool empty = lua_rawlen(L, index) == 0 && mark == TG_JSON_UNMARKED;
     if (empty) {

@@ -155,4 +155,13 @@ static struct tg_source *start(lua_State *L, struct tg_out *out, int index)
     return tg_topic_start(L, out, index, form, tg_topic_push_last_id(L, out->call));
 }
 
-const struct tg_body_kind tg_topic_kind = {.describe = describe, .start = start};
+static const char *media_type(lua_State *L, const struct tg_out *out, int index)
+{
+    (void)L;
+    (void)out;
+    (void)index;
+    return forms[TG_FORM_STREAM].content_type;
+}
+
+const struct tg_body_kind tg_topic_kind = {
+    .describe = describe, .media_type = media_type, .start = start};

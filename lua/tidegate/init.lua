@@ -4,6 +4,7 @@ local body_params = require("tidegate.body_params")
 local core = require("tidegate.core")
 local errors = require("tidegate.errors")
 local files = require("tidegate.files")
+local formats = require("tidegate.formats")
 local limit = require("tidegate.limit")
 local metrics = require("tidegate.metrics")
 local multipart = require("tidegate.multipart")
@@ -26,6 +27,7 @@ end
 
 tg.files = files.handler
 tg.body_params = body_params
+tg.format = formats.add
 tg.limit = limit
 tg.metrics = metrics
 tg.multipart = multipart

@@ -424,12 +424,15 @@ function UpstreamBody:all(limit) end
 --- Ends the transfer. The connection is closed unless all of it has come.
 function UpstreamBody:close() end
 
+--- What a function of a format returns is written, if it is a string; or it writes to `out` itself,
+--- whose out:print() prints JSON, and a line break. They may wait.
 ---@class tidegate.FormatOptions
----@field element fun(value: any, index: integer): string the text of an element; it may wait
----@field begin? string before the first, of a sequence that has none too
----@field between? string before each but the first
----@field after? string
----@field finish? string
+---@field element fun(value: any, out: tidegate.Writer, index: integer): string? index: from 1 on; 0
+--- for what is printed by out:print() in a function body
+---@field begin? string|fun(out: tidegate.Writer): string? before the first, or in the place of any
+---@field between? string|fun(out: tidegate.Writer, index: integer): string? before the others
+---@field after? string|fun(out: tidegate.Writer, index: integer): string? after each
+---@field finish? string|fun(out: tidegate.Writer, count: integer): string? at the end
 ---@field content_type? string of a response that has none; the media type itself
 
 --- Adds a format that sequences and tables are printed in when a response's Content-Type, or the
@@ -438,6 +441,21 @@ function UpstreamBody:close() end
 ---@param media_type string without parameters
 ---@param options tidegate.FormatOptions
 function tg.format(media_type, options) end
+
+---@class tidegate.Csv
+
+---@class tidegate.CsvOptions
+---@field columns? string[] those that are printed, in this order, of rows that are maps; rows that
+--- are lists have their cells. Else the sorted names of the first row: later ones have no others.
+---@field header? boolean false: none; else the names of the columns, where they have some
+---@field separator? string one character: ","
+
+--- A body that is rows of CSV (RFC 4180), whatever the client accepts. What a spreadsheet would
+--- take for a formula ("=1+1") is not changed.
+---@param rows table|tidegate.Sequence|tidegate.Generator|thread of lists, maps or single values
+---@param options? tidegate.CsvOptions
+---@return tidegate.Csv
+function tg.csv(rows, options) end
 
 --- Marks for tables that print as JSON.
 tg.json = {}

@@ -6,6 +6,7 @@
 #include <lua.h>
 
 #include "lua/bind_writer.h"
+#include "lua/body_kind.h"
 #include "lua/core.h"
 #include "lua/failure.h"
 #include "lua/print.h"
@@ -24,6 +25,7 @@ struct print {
     struct tg_task *beside; /* another one in the same state */
     struct tg_gather gather;
     struct tg_writer writer;
+    struct tg_out out;
     struct tg_response_head head;
     struct tg_log log;
     const struct tg_format *format;
@@ -138,8 +140,8 @@ static int print_it(lua_State *L, int status, lua_KContext context)
 {
     struct print *p = (struct print *)context;
     (void)status;
-    return p->element ? tg_print_element(L, &p->writer, p->format, 2)
-                      : tg_print_body(L, &p->writer, p->format, 2);
+    p->out = (struct tg_out){.writer = &p->writer, .format = p->format};
+    return p->element ? tg_print_element(L, &p->out, 2) : tg_print_body(L, &p->out, 2);
 }
 
 static int run_code(lua_State *L)
@@ -165,7 +167,8 @@ static int s_out(lua_State *L)
     if (!p->has_writer)
         return luaL_error(L, "no body");
     lua_settop(L, 1);
-    return tg_print_element(L, &p->writer, p->format, 1);
+    p->out = (struct tg_out){.writer = &p->writer, .format = p->format};
+    return tg_print_element(L, &p->out, 1);
 }
 
 static int s_resumed(lua_State *L, int status, lua_KContext context)
