@@ -462,7 +462,7 @@ describe("the tasks of a script", function()
 end)
 
 describe("detached tasks", function()
-  local SCRIPT = [[
+  local DETACHING = [[
     local tg = require("tidegate")
     return { limits = { drain = DRAIN }, on_stop = STOPPING, routes = {
       { "/save", get = function()
@@ -477,7 +477,7 @@ describe("detached tasks", function()
     } }]]
 
   local function script(number, seconds, drain, on_stop)
-    return (SCRIPT:gsub("%u%u%u%u%u+", {
+    return (DETACHING:gsub("%u%u%u%u%u+", {
       NUMBER = number, SECONDS = seconds, DRAIN = drain, STOPPING = on_stop or "nil",
     }))
   end

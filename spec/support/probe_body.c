@@ -23,6 +23,11 @@ struct body {
     bool full;             /* what is sent stays pending */
     bool live;
     unsigned drains;
+    struct wish {
+        struct tg_writer_wish wish;
+        struct body *body;
+    } wishes[4];
+    int takes; /* which wish is taken back when another is granted; -1: none */
     void (*drain_fn)(void *arg);
     void *drain_arg;
     size_t low_water;
@@ -338,6 +343,42 @@ static int b_on_drain(lua_State *L)
     return 0;
 }
 
+static void on_wish(void *arg, bool gone)
+{
+    struct wish *wish = arg;
+    struct body *b = wish->body;
+    lua_pushfstring(b->L, "wish %d%s", (int)(wish - b->wishes), gone ? " gone" : "");
+    note(b);
+    if (b->takes >= 0)
+        tg_writer_unwish(&b->wishes[b->takes].wish);
+}
+
+/* wish(n[, takes]): the nth wish of four; when it is granted it takes back that other one. */
+static int b_wish(lua_State *L)
+{
+    struct body *b = body_at(L);
+    struct wish *wish = &b->wishes[luaL_checkinteger(L, 2) % 4];
+    b->takes = (int)luaL_optinteger(L, 3, -1);
+    wish->body = b;
+    tg_writer_wish(&b->writer, &wish->wish, on_wish, wish);
+    return 0;
+}
+
+static int b_unwish(lua_State *L)
+{
+    struct body *b = body_at(L);
+    tg_writer_unwish(&b->wishes[luaL_checkinteger(L, 2) % 4].wish);
+    return 0;
+}
+
+/* The writer goes, while its sink is there. */
+static int b_go(lua_State *L)
+{
+    struct body *b = body_at(L);
+    tg_writer_fini(&b->writer);
+    return 0;
+}
+
 /* The sink drains: true when somebody had wished to know. */
 static int b_drain(lua_State *L)
 {
@@ -491,6 +532,9 @@ static void make_classes(lua_State *L)
         {"stop_file", b_stop_file},
         {"put", b_put},
         {"on_drain", b_on_drain},
+        {"wish", b_wish},
+        {"unwish", b_unwish},
+        {"go", b_go},
         {"drain", b_drain},
         {"fill", b_fill},
         {"answer", b_answer},
