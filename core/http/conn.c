@@ -1,9 +1,9 @@
 /* conn.c - the intake: a connection's life, and what evhttp gets to see of it.
  *
- * We read the socket ourselves, into the bufferevent's input. When the bytes hold a whole head that is beyond doubt, evhttp is given a canonical one instead, whose target is a
- * handle on the connection; it then calls back at once and waits. Bodies stay in the input buffer,
- * which evhttp leaves alone while it waits.  When the response is with the kernel evhttp is told that
- * the exchange is over, and gets ready for the next one.
+ * We read the socket ourselves, into the bufferevent's input.  When the first bytes hold a whole head
+ * that is beyond doubt, evhttp is given a canonical one instead, whose target is a handle on the
+ * connection; it then calls back at once and waits for an answer, and leaves the input alone while it
+ * waits: for as long as the connection lasts.  The requests that follow begin and end without it.
  *
  * It rests on one undocumented fact, which a spec asserts: the argument of the callbacks that evhttp
  * puts on a bufferevent is the evhttp_connection.
@@ -107,9 +107,12 @@ void tg_conn_linger(struct tg_conn *conn)
 
 /* --- Heads ------------------------------------------------------------------------------------ */
 
+/* evhttp must not see what is no canonical head; once it waits for us it does not look. */
 static void withhold(struct tg_conn *conn)
 {
     struct evbuffer *in = tg_conn_input(conn);
+    if (conn->req)
+        return;
     if (!conn->raw)
         conn->raw = evbuffer_new();
     if (!conn->raw || evbuffer_remove_buffer(in, conn->raw, evbuffer_get_length(in)) < 0) {
@@ -120,7 +123,7 @@ static void withhold(struct tg_conn *conn)
     }
 }
 
-/* Gives back to the input what is behind the head; evhttp leaves it alone while we answer. */
+/* Gives back to the input what is behind the first head, and evhttp a head of its own. */
 static void inject(struct tg_conn *conn)
 {
     char head[] = "GET /00000000.00000000 HTTP/1.1\r\n\r\n";
@@ -132,8 +135,6 @@ static void inject(struct tg_conn *conn)
         conn->raw = NULL;
     }
     evbuffer_prepend(in, head, sizeof head - 1);
-    conn->scanned = 0;
-    conn->state = TG_CONN_INJECTED;
 }
 
 /* Keeps the head's bytes and fields in one block, reused from request to request. */
@@ -181,8 +182,8 @@ static int too_large(const char *bytes, size_t len)
     return memchr(bytes, '\n', len) ? 431 : 414;
 }
 
-/* Looks for a head among the bytes that have come: 1 when one was given to evhttp, 0 when more are
- * needed, -1 when it was refused. */
+/* Looks for a head among the bytes that have come: 1 when one was taken, 0 when more are needed, -1
+ * when it was refused. */
 static int take_head(struct tg_conn *conn)
 {
     const struct tg_limits *limits = tg_server_options(conn->server)->limits;
@@ -198,10 +199,11 @@ static int take_head(struct tg_conn *conn)
     size_t blank = tg_head_blank(bytes, len);
     long end = tg_head_find_end(bytes + blank, len - blank, &conn->scanned);
     int status = 0;
+    conn->partial = end == 0 && len - blank < max;
 
     if (end < 0)
         status = 400;
-    else if (end == 0 && len - blank < max)
+    else if (conn->partial)
         return 0;
     else if (end == 0 || (size_t)end > max)
         status = too_large(bytes + blank, len - blank);
@@ -214,14 +216,17 @@ static int take_head(struct tg_conn *conn)
     }
     evbuffer_drain(from, blank + (size_t)end);
     tg_deadline_set(&conn->deadline, 0);
-    inject(conn);
+    conn->scanned = 0;
+    conn->state = TG_CONN_READY;
+    if (!conn->req)
+        inject(conn);
     return 1;
 }
 
 static void head_bytes_came(struct tg_conn *conn)
 {
     const struct tg_limits *limits = tg_server_options(conn->server)->limits;
-    bool first = !conn->raw || !evbuffer_get_length(conn->raw);
+    bool first = !conn->partial;
     if (!first)
         withhold(conn);
     if (take_head(conn) == 0 && first) {
@@ -240,14 +245,13 @@ static void on_input(struct tg_conn *conn)
     case TG_CONN_HEAD:
         head_bytes_came(conn);
         break;
-    case TG_CONN_INJECTED:
+    case TG_CONN_READY:
         break;
     case TG_CONN_EXCHANGE:
         tg_conn_update_reading(conn);
         tg_conn_body_arrived(conn);
         break;
     case TG_CONN_DRAIN:
-        withhold(conn);
         drain_body(conn);
         break;
     case TG_CONN_LINGER:
@@ -258,31 +262,33 @@ static void on_input(struct tg_conn *conn)
 
 void tg_conn_update_reading(struct tg_conn *conn)
 {
-    bool room = evbuffer_get_length(tg_conn_input(conn)) < TG_INPUT_MAX;
+    bool room =
+        conn->state != TG_CONN_EXCHANGE || evbuffer_get_length(tg_conn_input(conn)) < TG_INPUT_MAX;
     if (conn->watching)
         watch(conn, room ? EV_READ | EV_CLOSED : EV_CLOSED);
 }
 
 /* --- From request to request ------------------------------------------------------------------ */
 
-/* The next head may be here already; evhttp then hears of it from the loop. */
+/* The next head may be here already; its exchange then begins in the loop's next turn. */
 static void next_head(struct tg_conn *conn)
 {
     const struct tg_limits *limits = tg_server_options(conn->server)->limits;
-    bool some = conn->raw && evbuffer_get_length(conn->raw);
+    bool some = evbuffer_get_length(tg_conn_input(conn)) > 0;
     conn->state = TG_CONN_HEAD;
-    conn->scanned = 0;
     int taken = some ? take_head(conn) : 0;
     if (taken > 0)
-        bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+        tg_server_wake(conn->server, conn, false);
     else if (taken == 0)
         tg_deadline_set(&conn->deadline, some ? limits->head_timeout : limits->idle_timeout);
+    if (taken >= 0)
+        tg_conn_update_reading(conn);
 }
 
 static void drain_body(struct tg_conn *conn)
 {
     const struct tg_limits *limits = tg_server_options(conn->server)->limits;
-    enum tg_body_state state = tg_conn_body_discard(conn, conn->raw);
+    enum tg_body_state state = tg_conn_body_discard(conn, tg_conn_input(conn));
     if (state == TG_BODY_END)
         next_head(conn);
     else if (state != TG_BODY_WAIT || conn->body_bytes > limits->body_drain)
@@ -291,9 +297,6 @@ static void drain_body(struct tg_conn *conn)
 
 static void next_request(struct tg_conn *conn)
 {
-    struct evhttp_request *req = conn->req;
-    struct tg_handle handle = conn->handle;
-    struct tg_slots *slots = tg_server_slots(conn->server);
     const struct tg_limits *limits = tg_server_options(conn->server)->limits;
     bool unread = tg_framing_state(&conn->framing) != TG_FRAMING_DONE || conn->run.len;
 
@@ -305,21 +308,15 @@ static void next_request(struct tg_conn *conn)
             tg_conn_destroy(conn, TG_GONE_CLIENT);
         return;
     }
-    conn->req = NULL;
-    conn->state = unread ? TG_CONN_DRAIN : TG_CONN_HEAD;
-    conn->body_bytes = 0; /* from here on it counts what is thrown away */
-    if (evbuffer_get_length(tg_conn_input(conn)))
-        withhold(conn); /* evhttp must never see raw bytes */
-    evhttp_send_reply_end(req);
-    if (tg_slots_find(slots, handle) != conn)
-        return; /* evhttp had no memory for another request */
     if (!unread) {
         next_head(conn);
         return;
     }
+    conn->state = TG_CONN_DRAIN;
+    conn->body_bytes = 0; /* from here on it counts what is thrown away */
     tg_deadline_set(&conn->deadline, limits->head_timeout);
-    if (conn->raw)
-        drain_body(conn);
+    tg_conn_update_reading(conn);
+    drain_body(conn);
 }
 
 static void finish_when_sent(struct tg_conn *conn)
@@ -364,6 +361,26 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     tg_conn_destroy(arg, what & BEV_EVENT_TIMEOUT ? TG_GONE_TIMEOUT : TG_GONE_CLIENT);
 }
 
+/* The head of a request is here. */
+static void begin(struct tg_conn *conn)
+{
+    const struct tg_server_options *options = tg_server_options(conn->server);
+    struct tg_slots *slots = tg_server_slots(conn->server);
+    struct tg_handle handle = conn->handle;
+
+    conn->state = TG_CONN_EXCHANGE;
+    conn->why = TG_GONE_CLIENT;
+    conn->close = conn->head.close;
+    tg_conn_body_begin(conn);
+    tg_deadline_set(&conn->deadline, options->limits->response_timeout);
+    options->on_request(options->arg, conn);
+    if (tg_slots_find(slots, handle) != conn || conn->state != TG_CONN_EXCHANGE)
+        return; /* it was answered at once */
+    tg_conn_update_reading(conn);
+    if (conn->peer_closed)
+        tg_server_wake(conn->server, conn, false);
+}
+
 /* bufferevents read by an ioctl, a buffer of 4 KiB and a readv, and evhttp switches their reading off
  * and on with every request: so theirs is suspended for good (see server.c), and we read. */
 static void read_some(struct tg_conn *conn)
@@ -387,8 +404,12 @@ static void read_some(struct tg_conn *conn)
         return;
     }
     on_input(conn);
-    if (head && conn->state == TG_CONN_INJECTED)
-        bufferevent_trigger(conn->bev, EV_READ, 0); /* evhttp takes it from here */
+    if (!head || conn->state != TG_CONN_READY)
+        return;
+    if (conn->req)
+        begin(conn);
+    else
+        bufferevent_trigger(conn->bev, EV_READ, 0); /* evhttp calls tg_conn_request() */
 }
 
 /* EV_CLOSED is EPOLLRDHUP: seen while nothing is read, too. */
@@ -403,7 +424,7 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
         read_some(conn);
     if (!(what & EV_CLOSED) || tg_slots_find(slots, handle) != conn)
         return;
-    if (conn->state == TG_CONN_EXCHANGE || conn->state == TG_CONN_INJECTED) {
+    if (conn->state == TG_CONN_EXCHANGE || conn->state == TG_CONN_READY) {
         watch(conn, 0);
         if (conn->state == TG_CONN_EXCHANGE && !conn->finishing)
             tg_conn_destroy(conn, TG_GONE_CLIENT);
@@ -473,6 +494,10 @@ void tg_conn_chores(struct tg_conn *conn)
         tg_conn_destroy(conn, TG_GONE_CLIENT);
         return;
     }
+    if (conn->state == TG_CONN_READY && conn->req) {
+        begin(conn);
+        return;
+    }
     if (conn->body_fn && conn->body_ready && (waiting == 0 || conn->drain_fn))
         tg_server_wake(conn->server, conn, false); /* for later: see the order below */
     if (conn->file && waiting == 0)
@@ -488,8 +513,7 @@ void tg_conn_chores(struct tg_conn *conn)
 static void on_deadline(void *arg)
 {
     struct tg_conn *conn = arg;
-    bool some = conn->raw && evbuffer_get_length(conn->raw);
-    if (conn->state == TG_CONN_HEAD && some)
+    if (conn->state == TG_CONN_HEAD && conn->partial)
         tg_conn_refuse(conn, 408);
     else if (conn->state == TG_CONN_EXCHANGE && conn->events && !conn->reply.committed)
         conn->events->late(conn->owner);
@@ -497,32 +521,13 @@ static void on_deadline(void *arg)
         tg_conn_destroy(conn, TG_GONE_TIMEOUT);
 }
 
-/* Puts our callbacks in evhttp's place until it is told that the exchange is over. */
-static void hold(struct tg_conn *conn)
-{
-    bufferevent_setcb(conn->bev, NULL, NULL, on_event, conn);
-    tg_conn_update_reading(conn);
-    if (conn->peer_closed)
-        tg_server_wake(conn->server, conn, false);
-}
-
 void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req)
 {
-    const struct tg_server_options *options = tg_server_options(conn->server);
-    struct tg_slots *slots = tg_server_slots(conn->server);
-    struct tg_handle handle = conn->handle;
-
     if (!conn->evcon && learn_evcon(conn))
         watch(conn, EV_READ | EV_CLOSED);
     conn->req = req;
-    conn->state = TG_CONN_EXCHANGE;
-    conn->why = TG_GONE_CLIENT;
-    conn->close = conn->head.close;
-    tg_conn_body_begin(conn);
-    tg_deadline_set(&conn->deadline, options->limits->response_timeout);
-    options->on_request(options->arg, conn);
-    if (tg_slots_find(slots, handle) == conn && conn->req == req)
-        hold(conn); /* it was not answered at once */
+    bufferevent_setcb(conn->bev, NULL, NULL, on_event, conn); /* in evhttp's place */
+    begin(conn);
 }
 
 void tg_conn_take(struct tg_conn *conn, const struct tg_conn_events *events, void *arg)

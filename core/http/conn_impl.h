@@ -23,8 +23,8 @@ enum {
 };
 
 enum tg_conn_state {
-    TG_CONN_HEAD,     /* waits for a head, whole or in part */
-    TG_CONN_INJECTED, /* evhttp has been given a canonical head and will call back */
+    TG_CONN_HEAD,  /* waits for a head, whole or in part */
+    TG_CONN_READY, /* has one: its exchange begins at once, or in the loop's next turn */
     TG_CONN_EXCHANGE,
     TG_CONN_DRAIN,  /* throws away the rest of a body that nobody read */
     TG_CONN_LINGER, /* all is said; waits for the client to close */
@@ -56,7 +56,7 @@ struct tg_conn {
     size_t unsent;                   /* bytes in its output */
     struct evhttp_connection *evcon; /* NULL until learned */
     char *address;                   /* the peer's, where it is counted; else NULL */
-    struct evhttp_request *req;      /* while evhttp waits for our answer */
+    struct evhttp_request *req;      /* that evhttp waits with, from the first on; see conn.c */
     enum tg_conn_state state;
     bool close;       /* after this exchange */
     bool broken;      /* a write failed: to be freed from the loop */
@@ -69,7 +69,8 @@ struct tg_conn {
     struct event socket; /* EV_CLOSED, and mostly EV_READ */
     short watching;      /* what it is pending for; 0: it is not */
 
-    struct evbuffer *raw; /* withheld from evhttp: a part of a head, or pipelined bytes; or NULL */
+    struct evbuffer *raw; /* withheld from evhttp: a part of the first head; or NULL */
+    bool partial;         /* of the head that is waited for, a part is here */
     size_t scanned;
     char *block; /* the head's bytes, then its fields */
     size_t block_size;

@@ -331,7 +331,7 @@ static struct tg_conn *find_conn(struct tg_server *server, struct evhttp_request
     if (!target || !tg_handle_parse(target, &handle))
         return NULL;
     struct tg_conn *conn = tg_slots_find(&server->slots, handle);
-    if (!conn || conn->state != TG_CONN_INJECTED)
+    if (!conn || conn->state != TG_CONN_READY)
         return NULL;
     struct evhttp_connection *evcon = evhttp_request_get_connection(req);
     return evcon && evhttp_connection_get_bufferevent(evcon) == conn->bev ? conn : NULL;
