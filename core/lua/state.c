@@ -14,6 +14,7 @@
 #include "lua/slice.h"
 #include "lua/state_impl.h"
 #include "util/mem.h"
+#include "util/pool.h"
 
 enum { ERROR_MAX = 4096, WARNING_MAX = 1024 };
 
@@ -21,6 +22,7 @@ struct tg_lua {
     lua_State *L;
     struct tg_lua_options o;
     size_t used;
+    struct tg_pool pool;
     struct tg_lua_tasks tasks;
     struct tg_lua_link links[2]; /* of coroutines that do not wait, and of those that do */
     void *user;
@@ -39,15 +41,13 @@ static void *limited_alloc(void *ud, void *p, size_t osize, size_t nsize)
         osize = 0; /* Lua passes the kind of object here, not a size */
     if (nsize == 0) {
         lua->used -= osize;
-        tg_free_uncounted(p);
+        tg_pool_free(&lua->pool, p, osize);
         return NULL;
     }
     size_t max = lua->o.memory_max;
     if (max && nsize > osize && (lua->used > max || nsize - osize > max - lua->used))
         return NULL;
-    void *moved = tg_realloc_uncounted(p, nsize);
-    if (!moved && p && nsize <= osize)
-        moved = p; /* Lua counts on shrinking, and gives nsize when it frees */
+    void *moved = tg_pool_realloc(&lua->pool, p, osize, nsize);
     if (moved)
         lua->used = lua->used - osize + nsize;
     return moved;
@@ -194,8 +194,10 @@ struct tg_lua *tg_lua_new(const struct tg_lua_options *options)
     if (!lua)
         return NULL;
     lua->o = *options;
+    tg_pool_init(&lua->pool);
     lua->L = lua_newstate(limited_alloc, lua);
     if (!lua->L) {
+        tg_pool_fini(&lua->pool);
         tg_free(lua);
         return NULL;
     }
@@ -221,6 +223,7 @@ void tg_lua_free(struct tg_lua *lua)
     tg_lua_tasks_fini(&lua->tasks);
     lua->o.memory_max = 0;
     lua_close(lua->L);
+    tg_pool_fini(&lua->pool);
     tg_free(lua);
 }
 

@@ -2,7 +2,6 @@
 #include "util/mem.h"
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,24 +47,24 @@ static void *counted(void *p)
     return p;
 }
 
-static bool fails(void)
+bool tg_mem_fails(void)
 {
     return mine.fail_at && --mine.fail_at == 0;
 }
 
 void *tg_malloc(size_t size)
 {
-    return fails() ? NULL : counted(malloc(size));
+    return tg_mem_fails() ? NULL : counted(malloc(size));
 }
 
 void *tg_calloc(size_t n, size_t size)
 {
-    return fails() ? NULL : counted(calloc(n, size));
+    return tg_mem_fails() ? NULL : counted(calloc(n, size));
 }
 
 void *tg_realloc(void *p, size_t size)
 {
-    void *moved = fails() ? NULL : realloc(p, size);
+    void *moved = tg_mem_fails() ? NULL : realloc(p, size);
     return p ? moved : counted(moved);
 }
 
@@ -78,7 +77,7 @@ void tg_free(void *p)
 
 void *tg_realloc_uncounted(void *p, size_t size)
 {
-    return fails() ? NULL : realloc(p, size);
+    return tg_mem_fails() ? NULL : realloc(p, size);
 }
 
 void tg_free_uncounted(void *p)

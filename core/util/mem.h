@@ -3,6 +3,7 @@
 #ifndef TG_UTIL_MEM_H
 #define TG_UTIL_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* All three return NULL when out of memory.  tg_realloc leaves p as it was then; size is not 0. */
@@ -22,6 +23,10 @@ char *tg_strdup(const char *s);
 
 /* Makes the nth allocation of this thread from now fail, once; 0 turns that off.  For specs. */
 void tg_mem_fail_at(unsigned n);
+
+/* Whether the allocation that is to be made now is the one that fails: for what allocates without a call
+ * of the above. */
+bool tg_mem_fails(void);
 
 /* How many blocks the whole process has from here, but for the uncounted.  Any thread; exact while
  * none allocates. */

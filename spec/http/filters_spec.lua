@@ -367,7 +367,7 @@ describe("filters", function()
       for _ = 1, 3 do round() end
       local fds, memory, lua = s:fds(), s:rss(), round()
       for _ = 1, 10 do round() end
-      assert.is_true(round() - lua < 50, "Lua's memory grows")
+      server.eventually(function() return round() - lua < 50 end) -- some may not have ended yet
       assert_flat(memory, 2048)
       server.eventually(function() return s:fds() <= fds end)
     end)

@@ -1,10 +1,14 @@
 /* probe_mem.c - opens the counting of allocations to specs. */
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
 
 #include <lauxlib.h>
 #include <lua.h>
 
 #include "util/mem.h"
+#include "util/pool.h"
 
 enum { EACH = 500, THREADS_MAX = 200 };
 
@@ -73,7 +77,72 @@ static int p_one(lua_State *L)
     return steps;
 }
 
-static const luaL_Reg functions[] = {{"threads", p_threads}, {"one", p_one}, {NULL, NULL}};
+enum { POOL_BLOCKS = 2000, POOL_STEPS = 200000, POOL_SIZE_MAX = 700 };
+
+struct kept {
+    unsigned char *p;
+    size_t size;
+};
+
+static bool is_filled(const struct kept *kept, size_t n, unsigned char with)
+{
+    for (size_t i = 0; i < n; i++)
+        if (kept->p[i] != with)
+            return false;
+    return true;
+}
+
+/* Makes, moves or frees a block, which is filled with its number; false when it lost what it held. */
+static bool pool_step(struct tg_pool *pool, struct kept *kept, unsigned n, unsigned random)
+{
+    unsigned char with = (unsigned char)n;
+    size_t size = random % POOL_SIZE_MAX;
+    if (!size) {
+        bool held = is_filled(kept, kept->size, with);
+        tg_pool_free(pool, kept->p, kept->size);
+        *kept = (struct kept){NULL, 0};
+        return held;
+    }
+    unsigned char *moved = tg_pool_realloc(pool, kept->p, kept->size, size);
+    if (!moved)
+        return size >= kept->size;
+    size_t both = size < kept->size ? size : kept->size;
+    *kept = (struct kept){moved, size};
+    bool held = is_filled(kept, both, with);
+    memset(moved, with, size);
+    return held;
+}
+
+/* pool(seed, fail) -> whether all blocks of a pool kept what was in them, through steps of any kind, of
+ * which every failth allocation fails */
+static int p_pool(lua_State *L)
+{
+    static struct kept blocks[POOL_BLOCKS];
+    struct tg_pool pool;
+    uint64_t seed = (uint64_t)luaL_checkinteger(L, 1);
+    unsigned fail = (unsigned)luaL_checkinteger(L, 2);
+    bool held = true;
+    tg_pool_init(&pool);
+    for (unsigned i = 0; i < POOL_STEPS && held; i++) {
+        seed = seed * 6364136223846793005U + 1442695040888963407U;
+        unsigned n = (unsigned)(seed >> 33) % POOL_BLOCKS;
+        if (fail && i % fail == 0)
+            tg_mem_fail_at(1);
+        held = pool_step(&pool, &blocks[n], n, (unsigned)(seed >> 48));
+        tg_mem_fail_at(0);
+    }
+    for (unsigned n = 0; n < POOL_BLOCKS; n++) {
+        held = held && is_filled(&blocks[n], blocks[n].size, (unsigned char)n);
+        tg_pool_free(&pool, blocks[n].p, blocks[n].size);
+        blocks[n] = (struct kept){NULL, 0};
+    }
+    tg_pool_fini(&pool);
+    lua_pushboolean(L, held);
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"threads", p_threads}, {"one", p_one}, {"pool", p_pool}, {NULL, NULL}};
 
 __attribute__((visibility("default"))) int luaopen_probe_mem(lua_State *L);
 

@@ -1,4 +1,4 @@
--- mem_spec.lua - how many blocks are allocated.
+-- mem_spec.lua - how many blocks are allocated, and pools of small ones.
 
 local probe = require("probe_mem")
 
@@ -11,5 +11,15 @@ describe("the count of blocks", function()
     for _, threads in ipairs({ 1, 8, 100, 100 }) do
       assert.same({ threads * 250, 0 }, { probe.threads(threads) })
     end
+  end)
+end)
+
+describe("a pool of small blocks", function()
+  it("keeps what is in its blocks, however they are made, moved and freed", function()
+    for seed = 1, 5 do assert.is_true(probe.pool(seed, 0)) end
+  end)
+
+  it("does so when memory gives out, and never fails to shrink a block", function()
+    for seed = 1, 5 do assert.is_true(probe.pool(seed, 7)) end
   end)
 end)

@@ -1,0 +1,37 @@
+/* pool.h - small blocks of one owner, by sizes: freed ones are kept for the next of their size.
+ *
+ * Whoever frees a block says its size, as Lua does.  Blocks of up to TG_POOL_BLOCK_MAX bytes are cut
+ * from pieces that are given back all at once, in the end; larger ones come from the heap.  Of one
+ * thread at a time.  In a build with AddressSanitizer each block comes from the heap. */
+#ifndef TG_UTIL_POOL_H
+#define TG_UTIL_POOL_H
+
+#include <stddef.h>
+
+enum {
+    TG_POOL_STEP = 16,
+    TG_POOL_BLOCK_MAX = 512,
+    TG_POOL_SIZES = TG_POOL_BLOCK_MAX / TG_POOL_STEP
+};
+
+struct tg_pool_free;
+struct tg_pool_piece;
+
+struct tg_pool {
+    struct tg_pool_free *free[TG_POOL_SIZES];
+    char *at; /* what is not cut up yet of the newest piece */
+    size_t left;
+    struct tg_pool_piece *pieces;
+    size_t next_size; /* of the next piece: they grow */
+};
+
+void tg_pool_init(struct tg_pool *pool);
+void tg_pool_fini(struct tg_pool *pool); /* all of its small blocks go, free or not */
+
+/* A block of new_size bytes that begins with what p, of old_size, did; NULL when out of memory, and p
+ * is as it was then.  To shrink never fails, as Lua wants it: p may then be kept, and is of new_size all
+ * the same.  p may be NULL, of size 0; new_size is not 0.  Uncounted: see util/mem.h. */
+void *tg_pool_realloc(struct tg_pool *pool, void *p, size_t old_size, size_t new_size);
+void tg_pool_free(struct tg_pool *pool, void *p, size_t size); /* p may be NULL, of size 0 */
+
+#endif
