@@ -292,15 +292,31 @@ static enum tg_step run_stage(struct tg_exchange *x, size_t index, enum tg_stage
     return interceptor->ops->run(interceptor, x, stage);
 }
 
+static bool enters_no_more(const struct tg_exchange *x)
+{
+    return x->terminated || x->responded || x->entered == x->count;
+}
+
+static void turn_back(struct tg_exchange *x)
+{
+    x->phase = TG_PHASE_LEAVE;
+    x->back = x->entered;
+}
+
+static void turn_to_body(struct tg_exchange *x)
+{
+    x->phase = TG_PHASE_BODY;
+    x->back = x->entered;
+}
+
 static enum tg_step next_enter(struct tg_exchange *x)
 {
     if (x->watched && !x->tried && x->entered) {
         x->tried = true;
         return x->script->ops->entered(x);
     }
-    if (x->terminated || x->responded || x->entered == x->count) {
-        x->phase = TG_PHASE_LEAVE;
-        x->back = x->entered;
+    if (enters_no_more(x)) {
+        turn_back(x);
         return TG_STEP_DONE;
     }
     x->tried = false;
@@ -311,11 +327,47 @@ static enum tg_step next_enter(struct tg_exchange *x)
 static enum tg_step next_leave(struct tg_exchange *x)
 {
     if (!x->back) {
-        x->phase = TG_PHASE_BODY;
-        x->back = x->entered;
+        turn_to_body(x);
         return TG_STEP_DONE;
     }
     return run_stage(x, --x->back, TG_STAGE_LEAVE);
+}
+
+const struct tg_interceptor *tg_exchange_next(struct tg_exchange *x,
+                                              const struct tg_interceptor_ops *ops,
+                                              enum tg_stage *stage)
+{
+    while (!x->watched) {
+        bool enter = x->phase == TG_PHASE_ENTER;
+        *stage = enter ? TG_STAGE_ENTER : TG_STAGE_LEAVE;
+        if (enter && enters_no_more(x)) {
+            turn_back(x);
+            continue;
+        }
+        if (!enter && (x->phase != TG_PHASE_LEAVE || !x->back))
+            break;
+        const struct tg_interceptor *next = x->queue[enter ? x->entered : x->back - 1];
+        bool runs = next->stages & 1U << *stage;
+        if (runs && next->ops != ops)
+            break;
+        if (enter)
+            x->entered++;
+        else
+            x->back--;
+        if (runs)
+            return next;
+    }
+    return NULL;
+}
+
+bool tg_exchange_next_is_body(struct tg_exchange *x)
+{
+    if (x->phase != TG_PHASE_LEAVE || x->back || x->produced || x->writer.committed ||
+        x->responded != TG_RESPONDED_SCRIPT)
+        return false;
+    turn_to_body(x);
+    x->produced = true;
+    return true;
 }
 
 static enum tg_step next_error(struct tg_exchange *x)

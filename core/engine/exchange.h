@@ -179,6 +179,16 @@ void tg_exchange_go_on(struct tg_exchange *x, enum tg_step step);
  * it is.  Not from inside Lua; x may be gone after it. */
 void tg_exchange_stop(struct tg_exchange *x);
 
+/* The step that runs is done, and more of the same kind may follow: the interceptor of these ops whose
+ * stage is next, which has begun by that; or NULL, where the step is to end. */
+const struct tg_interceptor *tg_exchange_next(struct tg_exchange *x,
+                                              const struct tg_interceptor_ops *ops,
+                                              enum tg_stage *stage);
+
+/* The same for the body after the last stage: true when the script's response is to be produced now, as
+ * by ops->produce. */
+bool tg_exchange_next_is_body(struct tg_exchange *x);
+
 /* Goes on with the body by source, which is taken, and without a script where that may be; the writer
  * is ended when source is done.  For ops->produce, which returns TG_STEP_WAIT after it. */
 void tg_exchange_drive(struct tg_exchange *x, struct tg_source *source);

@@ -421,7 +421,7 @@ static void push_cache(lua_State *L, int request)
 
 static int request_index(lua_State *L)
 {
-    const struct tg_call *call = luaL_checkudata(L, 1, TG_REQUEST_TYPE);
+    const struct tg_call *call = tg_request_check(L, 1);
     if (lua_getiuservalue(L, 1, TG_CALL_CACHE) == LUA_TTABLE) {
         lua_pushvalue(L, 2);
         if (lua_rawget(L, -2) != LUA_TNIL)
@@ -450,7 +450,7 @@ static int request_index(lua_State *L)
 
 static int request_newindex(lua_State *L)
 {
-    luaL_checkudata(L, 1, TG_REQUEST_TYPE);
+    tg_request_check(L, 1);
     push_cache(L, 1);
     lua_insert(L, 2);
     lua_rawset(L, 2);

@@ -266,10 +266,10 @@ bool tg_body_is_one(lua_State *L, int index)
     return kind_of(L, index) != BODY_UNKNOWN;
 }
 
+/* Not of a string that is all of the body: nothing else is printed then. */
 static void prepare_format(lua_State *L, struct tg_call *call, const struct tg_response_info *info)
 {
     struct tg_slice type = {info->content_type, info->content_type_len};
-    call->out.choice = 0;
     call->out.format = info->content_type ? tg_formats_find(L, type) : NULL;
     if (!call->out.format)
         call->out.format = &tg_format_json; /* for out:print() */
@@ -285,7 +285,9 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index, bool 
     int body = lua_gettop(L);
     tg_fetch_response_unwrap(L, body);
     enum body_kind kind = kind_of(L, body);
-    prepare_format(L, call, &info);
+    call->out.choice = 0;
+    if (part || (kind != BODY_STRING && kind != BODY_NONE))
+        prepare_format(L, call, &info);
     describe(L, call, body, kind, &info, part);
     lua_settop(L, body);
     if (tg_exchange_begin_body(x) != TG_OK)
@@ -462,9 +464,8 @@ static int start_driven(lua_State *L, struct tg_call *call, int index)
     return 0;
 }
 
-int tg_body_produce(lua_State *L)
+int tg_body_produce(lua_State *L, struct tg_call *call)
 {
-    struct tg_call *call = lua_touserdata(L, 1);
     struct tg_exchange *x = call->exchange;
     lua_settop(L, 0);
     tg_call_push_context(L, call);

@@ -10,8 +10,8 @@ struct tg_call;
 struct tg_out;
 struct tg_response_info;
 
-/* Runs on a call's task, with the call as its one light userdata: sends ctx.response. */
-int tg_body_produce(lua_State *L);
+/* The last that a C function does on a call's task, as what it returns: sends ctx.response. */
+int tg_body_produce(lua_State *L, struct tg_call *call);
 
 /* Lets go of the body of call's ctx.response, which is not written, or not to its end. */
 void tg_body_drop(lua_State *L, struct tg_call *call);

@@ -9,10 +9,59 @@
 #include "lua/interceptor.h"
 #include "lua/state.h"
 
+/* A body that goes on by itself needs the task no more. */
+enum tg_step tg_call_step(struct tg_call *call, enum tg_lua_result result)
+{
+    struct tg_source *source = call->source;
+    call->source = NULL;
+    if (!source)
+        return tg_failure_step(call, result);
+    if (result != TG_LUA_DONE) {
+        source->stop(source);
+        return tg_failure_step(call, result);
+    }
+    tg_exchange_drive(call->exchange, source);
+    return TG_STEP_WAIT;
+}
+
 static void on_task_done(void *owner, enum tg_lua_result result)
 {
     struct tg_call *call = owner;
-    tg_exchange_go_on(call->exchange, tg_failure_step(call, result));
+    struct tg_exchange *x = call->exchange;
+    tg_exchange_go_on(x, tg_call_step(call, result));
+}
+
+/* Their addresses are keys of the registry: the metatables, that each request needs, without a search by
+ * name. */
+static const char type_keys[2] = {'r', 'c'};
+
+static void keep_type(lua_State *L, const char *name, const char *key)
+{
+    luaL_getmetatable(L, name);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+void tg_call_open(lua_State *L)
+{
+    keep_type(L, TG_REQUEST_TYPE, &type_keys[0]);
+    keep_type(L, TG_CONTEXT_TYPE, &type_keys[1]);
+}
+
+static void set_type(lua_State *L, const char *key)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+    lua_setmetatable(L, -2);
+}
+
+/* The value at index as a request, or NULL. */
+static struct tg_call *test_request(lua_State *L, int index)
+{
+    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
+        return NULL;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &type_keys[0]);
+    bool same = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return same ? lua_touserdata(L, index) : NULL;
 }
 
 static int make(lua_State *L)
@@ -20,12 +69,12 @@ static int make(lua_State *L)
     struct tg_exchange *x = lua_touserdata(L, 1);
     struct tg_call *call = lua_newuserdatauv(L, sizeof *call, TG_CALL_VALUES);
     *call = (struct tg_call){.ref = LUA_NOREF};
-    luaL_setmetatable(L, TG_REQUEST_TYPE);
+    set_type(L, &type_keys[0]);
 
     lua_createtable(L, 0, 2);
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "request");
-    luaL_setmetatable(L, TG_CONTEXT_TYPE);
+    set_type(L, &type_keys[1]);
     lua_setiuservalue(L, -2, TG_CALL_CONTEXT);
 
     call->ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -83,15 +132,23 @@ struct tg_call *tg_call_current(lua_State *L)
     return tg_scope_of(L)->user;
 }
 
+struct tg_call *tg_request_check(lua_State *L, int index)
+{
+    struct tg_call *call = test_request(L, index);
+    if (!call)
+        luaL_typeerror(L, index, TG_REQUEST_TYPE);
+    return call;
+}
+
 struct tg_call *tg_call_check(lua_State *L, int index)
 {
-    struct tg_call *call = luaL_testudata(L, index, TG_REQUEST_TYPE);
+    struct tg_call *call = test_request(L, index);
     if (call)
         return call;
     if (!lua_istable(L, index))
         luaL_typeerror(L, index, TG_CONTEXT_TYPE);
     lua_getfield(L, index, "request");
-    call = luaL_testudata(L, -1, TG_REQUEST_TYPE);
+    call = test_request(L, -1);
     lua_pop(L, 1);
     if (!call) /* the script has put something else there */
         call = tg_call_current(L);

@@ -47,12 +47,21 @@ struct tg_call {
     lua_Integer closing;                 /* which of them is being called */
 };
 
+/* The metatables of requests and contexts have been made. */
+void tg_call_open(lua_State *L);
+
 /* The exchange's call, made when it has none; NULL when out of memory. */
 struct tg_call *tg_call_of(struct tg_exchange *x);
+
+/* What the engine is told of a run of its task, which has ended so, or waits. */
+enum tg_step tg_call_step(struct tg_call *call, enum tg_lua_result result);
 
 /* The value at index as a live call: raises unless it is a request, or a context.  exchange is
  * NULL in what it gives when the exchange is over. */
 struct tg_call *tg_call_check(lua_State *L, int index);
+
+/* The same for a request alone. */
+struct tg_call *tg_request_check(lua_State *L, int index);
 
 void tg_call_push_request(lua_State *L, const struct tg_call *call);
 void tg_call_push_context(lua_State *L, const struct tg_call *call);

@@ -228,7 +228,7 @@ static void read_headers(lua_State *L, struct tg_fetch_options *o)
  * headers, its headers. */
 static void read_request(lua_State *L, struct tg_fetch_options *o)
 {
-    struct tg_call *call = luaL_checkudata(L, -1, TG_REQUEST_TYPE);
+    struct tg_call *call = tg_request_check(L, -1);
     if (!call->exchange)
         luaL_error(L, "the exchange is over");
     o->call = call;

@@ -293,7 +293,7 @@ static void read_via(lua_State *L, struct forward *f, int policy, int made)
 void tg_forward_push(lua_State *L, int index)
 {
     index = lua_absindex(L, index);
-    const struct tg_call *call = luaL_checkudata(L, index, TG_REQUEST_TYPE);
+    const struct tg_call *call = tg_request_check(L, index);
     struct forward *f = lua_newuserdatauv(L, sizeof *f, VALUES);
     *f = (struct forward){.call = call, .via = true};
     lua_pushvalue(L, index);

@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 
+#include "lua/body.h"
 #include "lua/call.h"
 #include "lua/failure.h"
 #include "lua/response.h"
@@ -41,7 +42,7 @@ static void take_context(lua_State *L, int index, const struct tg_call *call)
     lua_pop(L, 1);
 }
 
-static int stage_returned(lua_State *L, struct tg_call *call)
+static void take_result(lua_State *L, struct tg_call *call)
 {
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
@@ -54,23 +55,19 @@ static int stage_returned(lua_State *L, struct tg_call *call)
         take_context(L, lua_gettop(L), call);
         lua_pop(L, 1);
     } else {
-        return luaL_error(L, "%s of %s returned a %s, expected nothing or the context",
-                          tg_stage_name(call->stage), call->running->base.name,
-                          luaL_typename(L, -1));
+        luaL_error(L, "%s of %s returned a %s, expected nothing or the context",
+                   tg_stage_name(call->stage), call->running->base.name, luaL_typename(L, -1));
     }
     tg_response_check(L, call);
-    return 0;
 }
 
-static int stage_ended(lua_State *L, int status, lua_KContext context)
-{
-    (void)status;
-    return stage_returned(L, (struct tg_call *)context);
-}
+/* --- Stage after stage ------------------------------------------------------------------------ */
 
-static int run_stage(lua_State *L)
+static const struct tg_interceptor_ops ops;
+
+/* Pushes the stage's function and its arguments, and says how many. */
+static int push_stage(lua_State *L, struct tg_call *call)
 {
-    struct tg_call *call = lua_touserdata(L, 1);
     int nargs = 1;
     lua_settop(L, 0);
     if (call->exchange->responded == TG_RESPONDED_PLAIN)
@@ -85,8 +82,44 @@ static int run_stage(lua_State *L)
         tg_failure_push(L, call);
         nargs++;
     }
-    lua_callk(L, nargs, 1, (lua_KContext)call, stage_ended);
-    return stage_returned(L, call);
+    return nargs;
+}
+
+static bool has_next(struct tg_call *call)
+{
+    const struct tg_interceptor *next = tg_exchange_next(call->exchange, &ops, &call->stage);
+    if (next)
+        call->running = (const struct tg_lua_interceptor *)(const void *)next;
+    return next != NULL;
+}
+
+static int stage_ended(lua_State *L, int status, lua_KContext context);
+
+/* One run of the task for as many stages as follow each other in Lua, and for the body behind them: to
+ * begin one and end it costs as much as a short stage does. */
+static int run_stages(lua_State *L, struct tg_call *call)
+{
+    do {
+        int nargs = push_stage(L, call);
+        lua_callk(L, nargs, 1, (lua_KContext)call, stage_ended);
+        take_result(L, call);
+    } while (has_next(call));
+    return tg_exchange_next_is_body(call->exchange) ? tg_body_produce(L, call) : 0;
+}
+
+static int stage_ended(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    struct tg_call *call = (struct tg_call *)context;
+    take_result(L, call);
+    if (has_next(call))
+        return run_stages(L, call);
+    return tg_exchange_next_is_body(call->exchange) ? tg_body_produce(L, call) : 0;
+}
+
+static int start_stages(lua_State *L)
+{
+    return run_stages(L, lua_touserdata(L, 1));
 }
 
 /* --- The vtable ------------------------------------------------------------------------------- */
@@ -101,7 +134,7 @@ static enum tg_step run(const struct tg_interceptor *self, struct tg_exchange *x
     }
     call->running = (const struct tg_lua_interceptor *)(const void *)self;
     call->stage = stage;
-    return tg_failure_step(call, tg_task_start(call->task, run_stage, call));
+    return tg_call_step(call, tg_task_start(call->task, start_stages, call));
 }
 
 static const struct tg_interceptor_ops ops = {run};

@@ -28,17 +28,19 @@ static int status_of(lua_State *L, int index, bool part)
     return status;
 }
 
-static void check_shape(lua_State *L, int index, bool part)
+/* The same; raises what is wrong. */
+static int check_status(lua_State *L, int index, bool part)
 {
     if (!lua_istable(L, index))
         luaL_error(L, "a response is a table, this is a %s", luaL_typename(L, index));
-    if (status_of(L, index, part) >= 0)
-        return;
+    int status = status_of(L, index, part);
+    if (status >= 0)
+        return status;
     lua_getfield(L, index, "status");
     if (lua_isnil(L, -1))
         luaL_error(L, "a response has a status or a body, this has neither");
-    luaL_error(L, "the status of a response is an integer in 200..999, this is %s",
-               luaL_tolstring(L, -1, NULL));
+    return luaL_error(L, "the status of a response is an integer in 200..999, this is %s",
+                      luaL_tolstring(L, -1, NULL));
 }
 
 void tg_response_check(lua_State *L, struct tg_call *call)
@@ -46,13 +48,10 @@ void tg_response_check(lua_State *L, struct tg_call *call)
     struct tg_exchange *x = call->exchange;
     tg_call_push_context(L, call);
     lua_getfield(L, -1, "response");
-    if (lua_isnil(L, -1)) {
-        x->responded = TG_RESPONDED_NOT;
-    } else {
-        x->responded = TG_RESPONDED_NOT; /* until it is seen to be one */
-        check_shape(L, lua_gettop(L), false);
+    x->responded = TG_RESPONDED_NOT; /* until it is seen to be one */
+    if (!lua_isnil(L, -1)) {
+        x->response_status = check_status(L, lua_gettop(L), false);
         x->responded = TG_RESPONDED_SCRIPT;
-        x->response_status = status_of(L, lua_gettop(L), false);
     }
     lua_pop(L, 2);
 }
@@ -132,30 +131,29 @@ static uint64_t parse_length(lua_State *L, struct tg_slice value)
     return length;
 }
 
-static bool is(struct tg_slice name, const char *other)
-{
-    return tg_slice_equal_nocase(name, (struct tg_slice){other, strlen(other)});
-}
+/* other is a literal, in lower case. */
+#define IS(name, other)                                                                            \
+    ((name).len == sizeof(other) - 1 && tg_slice_equal_nocase((name), TG_SLICE(other)))
 
 /* Framing is ours: fields that speak of it are read, not sent.  False for those. */
 static bool is_to_send(lua_State *L, struct tg_exchange *x, struct tg_slice name,
                        struct tg_slice value, struct tg_response_info *info)
 {
-    if (is(name, "content-length")) {
+    if (IS(name, "content-length")) {
         info->length = parse_length(L, value);
         return false;
     }
-    if (is(name, "connection")) {
-        x->head.close = x->head.close || is(value, "close");
-        return is(value, "upgrade");
+    if (IS(name, "connection")) {
+        x->head.close = x->head.close || IS(value, "close");
+        return IS(value, "upgrade");
     }
-    if (is(name, "transfer-encoding"))
+    if (IS(name, "transfer-encoding"))
         luaL_error(L, "a response's framing is not the script's: Transfer-Encoding");
-    if (is(name, "content-type") && !info->content_type) {
+    if (IS(name, "content-type") && !info->content_type) {
         info->content_type = value.p;
         info->content_type_len = value.len;
     }
-    if (is(name, "date"))
+    if (IS(name, "date"))
         x->head.has_date = true;
     return true;
 }
@@ -215,10 +213,10 @@ void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
                       struct tg_response_info *info)
 {
     index = lua_absindex(L, index);
-    check_shape(L, index, part);
+    int status = check_status(L, index, part);
     *info = (struct tg_response_info){NULL, 0, TG_LENGTH_UNKNOWN};
     tg_buf_clear(&x->fields);
-    x->head = (struct tg_response_head){.status = status_of(L, index, part)};
+    x->head = (struct tg_response_head){.status = status};
     const struct tg_fetch_body *untouched = tg_fetch_response_untouched(L, index);
     if (untouched) {
         take_untouched(L, x, untouched, info);

@@ -209,21 +209,15 @@ static enum tg_step on_entered(struct tg_exchange *x)
     return tg_failure_step(call, tg_task_start(call->task, run_predicates, call));
 }
 
+static int produce(lua_State *L)
+{
+    return tg_body_produce(L, lua_touserdata(L, 1));
+}
+
 static enum tg_step on_produce(struct tg_exchange *x)
 {
     struct tg_call *call = x->script_data;
-    call->source = NULL;
-    enum tg_lua_result result = tg_task_start(call->task, tg_body_produce, call);
-    struct tg_source *source = call->source;
-    call->source = NULL;
-    if (!source)
-        return tg_failure_step(call, result);
-    if (result != TG_LUA_DONE) {
-        source->stop(source);
-        return tg_failure_step(call, result);
-    }
-    tg_exchange_drive(x, source);
-    return TG_STEP_WAIT;
+    return tg_call_step(call, tg_task_start(call->task, produce, call));
 }
 
 static bool on_explain(struct tg_exchange *x)
@@ -581,6 +575,7 @@ static int prepare(lua_State *L)
     tg_failure_open(L);
     tg_request_open(L);
     tg_context_open(L);
+    tg_call_open(L);
     tg_out_open(L);
     tg_file_open(L);
     tg_handle_open(L);

@@ -10,6 +10,8 @@
  * below zero, and only their sum means something.  A thread that ends leaves its count behind. */
 enum { SLOTS = 64, SHARED = SLOTS - 1 };
 
+enum { SMALL = 1024 }; /* bytes */
+
 static struct slot {
     _Alignas(64) atomic_ptrdiff_t blocks;
 } slots[SLOTS];
@@ -57,9 +59,18 @@ void *tg_malloc(size_t size)
     return tg_mem_fails() ? NULL : counted(malloc(size));
 }
 
+/* glibc's calloc passes its cache of small blocks by. */
+static void *zeroed(size_t n, size_t size)
+{
+    if (!n || size > SMALL / n)
+        return calloc(n, size);
+    void *p = malloc(n * size);
+    return p ? memset(p, 0, n * size) : NULL;
+}
+
 void *tg_calloc(size_t n, size_t size)
 {
-    return tg_mem_fails() ? NULL : counted(calloc(n, size));
+    return tg_mem_fails() ? NULL : counted(zeroed(n, size));
 }
 
 void *tg_realloc(void *p, size_t size)
