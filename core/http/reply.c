@@ -15,8 +15,9 @@
 
 enum {
     RUNS_MAX = 6,
-    HEAD_EXTRA = 160, /* status line, Date, framing fields */
-    LEND_FROM = 1024, /* bytes */
+    HEAD_EXTRA = 160,  /* status line, Date, framing fields */
+    LEND_FROM = 1024,  /* bytes */
+    JOINED_MAX = 1024, /* bytes that are copied to be one run */
     LINE_MAX_LEN = 2 * sizeof(size_t) + 2,
 };
 
@@ -29,15 +30,41 @@ static enum tg_status fail(struct tg_conn *conn)
     return TG_ECLOSED;
 }
 
+/* A few short runs are cheaper to copy than for the kernel to take one by one. */
+static ssize_t send_joined(int fd, const struct iovec *runs, int n, int flags)
+{
+    char bytes[JOINED_MAX];
+    size_t len = 0;
+    for (int i = 0; i < n; i++) {
+        if (runs[i].iov_len)
+            memcpy(bytes + len, runs[i].iov_base, runs[i].iov_len);
+        len += runs[i].iov_len;
+    }
+    return send(fd, bytes, len, flags);
+}
+
+static size_t total(const struct iovec *runs, int n)
+{
+    size_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += runs[i].iov_len;
+    return sum;
+}
+
 /* What the socket takes of runs at once; -1 when it is broken. */
 static ssize_t write_now(struct tg_conn *conn, const struct iovec *runs, int n)
 {
+    ssize_t sent;
     if (conn->unsent || conn->file)
         return 0;
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)runs, .msg_iovlen = (size_t)n};
     int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (conn->more ? MSG_MORE : 0);
-    ssize_t sent = n == 1 ? send(conn->fd, runs->iov_base, runs->iov_len, flags)
-                          : sendmsg(conn->fd, &message, flags);
+    if (n == 1)
+        sent = send(conn->fd, runs->iov_base, runs->iov_len, flags);
+    else if (total(runs, n) <= JOINED_MAX)
+        sent = send_joined(conn->fd, runs, n, flags);
+    else
+        sent = sendmsg(conn->fd, &message, flags);
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return 0;
     return sent;
@@ -66,14 +93,6 @@ static void skip(struct iovec *runs, int count, size_t n)
         runs[i].iov_len -= k;
         n -= k;
     }
-}
-
-static size_t total(const struct iovec *runs, int n)
-{
-    size_t sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += runs[i].iov_len;
-    return sum;
 }
 
 static enum tg_status put_aside(struct tg_conn *conn, const struct iovec *runs, int n)

@@ -10,6 +10,9 @@
 #include "lua/task.h"
 #include "util/mem.h"
 
+/* What is on the task's stack while stages run. */
+enum { AT_REQUEST = 1, AT_CONTEXT, AT_RESPONSE /* the field's name */, AT_LAST = AT_RESPONSE };
+
 static const char *const stage_fields[TG_LUA_STAGES] = {"enter", "leave", "error"};
 
 /* --- What a stage gave back ------------------------------------------------------------------- */
@@ -29,17 +32,17 @@ static bool is_context(lua_State *L, int index, const struct tg_call *call)
     return same;
 }
 
-static void take_context(lua_State *L, int index, const struct tg_call *call)
+static void take_context(lua_State *L, int index)
 {
     if (!lua_getmetatable(L, index)) {
         luaL_setmetatable(L, TG_CONTEXT_TYPE); /* a plain copy of it */
     } else {
         lua_pop(L, 1);
     }
-    tg_call_push_request(L, call);
     lua_pushvalue(L, index);
-    lua_setiuservalue(L, -2, TG_CALL_CONTEXT);
-    lua_pop(L, 1);
+    lua_setiuservalue(L, AT_REQUEST, TG_CALL_CONTEXT);
+    lua_pushvalue(L, index);
+    lua_replace(L, AT_CONTEXT);
 }
 
 static void take_result(lua_State *L, struct tg_call *call)
@@ -47,18 +50,17 @@ static void take_result(lua_State *L, struct tg_call *call)
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
     } else if (call->running->handler && call->stage == TG_STAGE_ENTER) {
-        tg_call_push_context(L, call);
-        lua_insert(L, -2);
-        lua_setfield(L, -2, "response");
-        lua_pop(L, 1);
+        lua_setfield(L, AT_CONTEXT, "response");
     } else if (is_context(L, lua_gettop(L), call)) {
-        take_context(L, lua_gettop(L), call);
+        take_context(L, lua_gettop(L));
         lua_pop(L, 1);
     } else {
         luaL_error(L, "%s of %s returned a %s, expected nothing or the context",
                    tg_stage_name(call->stage), call->running->base.name, luaL_typename(L, -1));
     }
-    tg_response_check(L, call);
+    lua_pushvalue(L, AT_RESPONSE);
+    lua_gettable(L, AT_CONTEXT);
+    tg_response_check(L, call->exchange);
 }
 
 /* --- Stage after stage ------------------------------------------------------------------------ */
@@ -69,15 +71,15 @@ static const struct tg_interceptor_ops ops;
 static int push_stage(lua_State *L, struct tg_call *call)
 {
     int nargs = 1;
-    lua_settop(L, 0);
+    lua_settop(L, AT_LAST);
     if (call->exchange->responded == TG_RESPONDED_PLAIN)
         tg_response_show_plain(L, call);
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->running->fn[call->stage]);
     if (call->running->handler && call->stage == TG_STAGE_ENTER) {
-        tg_call_push_request(L, call);
+        lua_pushvalue(L, AT_REQUEST);
         nargs++;
     }
-    tg_call_push_context(L, call);
+    lua_pushvalue(L, AT_CONTEXT);
     if (call->stage == TG_STAGE_ERROR) {
         tg_failure_push(L, call);
         nargs++;
@@ -119,7 +121,12 @@ static int stage_ended(lua_State *L, int status, lua_KContext context)
 
 static int start_stages(lua_State *L)
 {
-    return run_stages(L, lua_touserdata(L, 1));
+    struct tg_call *call = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    tg_call_push_request(L, call);
+    lua_getiuservalue(L, AT_REQUEST, TG_CALL_CONTEXT);
+    lua_pushliteral(L, "response");
+    return run_stages(L, call);
 }
 
 /* --- The vtable ------------------------------------------------------------------------------- */

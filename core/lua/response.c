@@ -43,17 +43,14 @@ static int check_status(lua_State *L, int index, bool part)
                       luaL_tolstring(L, -1, NULL));
 }
 
-void tg_response_check(lua_State *L, struct tg_call *call)
+void tg_response_check(lua_State *L, struct tg_exchange *x)
 {
-    struct tg_exchange *x = call->exchange;
-    tg_call_push_context(L, call);
-    lua_getfield(L, -1, "response");
     x->responded = TG_RESPONDED_NOT; /* until it is seen to be one */
     if (!lua_isnil(L, -1)) {
         x->response_status = check_status(L, lua_gettop(L), false);
         x->responded = TG_RESPONDED_SCRIPT;
     }
-    lua_pop(L, 2);
+    lua_pop(L, 1);
 }
 
 /* --- From C ----------------------------------------------------------------------------------- */

@@ -8,8 +8,9 @@
 
 struct tg_call;
 
-/* After a stage: tells the engine whether there is a response.  Raises when it is not a valid one. */
-void tg_response_check(lua_State *L, struct tg_call *call);
+/* After a stage: takes ctx.response off the top and tells the engine whether it is one.  Raises when it is
+ * not a valid one. */
+void tg_response_check(lua_State *L, struct tg_exchange *x);
 
 /* Makes ctx.response of a response that was set in C, so that leave stages see and change it. */
 void tg_response_show_plain(lua_State *L, struct tg_call *call);
