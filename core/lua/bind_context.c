@@ -102,7 +102,9 @@ static int l_terminate_when(lua_State *L)
 
 static int l_on_close(lua_State *L)
 {
-    append(L, live(L), TG_CALL_ON_CLOSE);
+    struct tg_call *call = live(L);
+    append(L, call, TG_CALL_ON_CLOSE);
+    call->closers++;
     return 0;
 }
 

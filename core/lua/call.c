@@ -31,25 +31,18 @@ static void on_task_done(void *owner, enum tg_lua_result result)
     tg_exchange_go_on(x, tg_call_step(call, result));
 }
 
-/* Their addresses are keys of the registry: the metatables, that each request needs, without a search by
- * name. */
-static const char type_keys[2] = {'r', 'c'};
-
-static void keep_type(lua_State *L, const char *name, const char *key)
-{
-    luaL_getmetatable(L, name);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
-}
-
 void tg_call_open(lua_State *L)
 {
-    keep_type(L, TG_REQUEST_TYPE, &type_keys[0]);
-    keep_type(L, TG_CONTEXT_TYPE, &type_keys[1]);
+    struct tg_lua_types *types = tg_lua_types(tg_lua_of(L));
+    luaL_getmetatable(L, TG_REQUEST_TYPE);
+    types->request = luaL_ref(L, LUA_REGISTRYINDEX);
+    luaL_getmetatable(L, TG_CONTEXT_TYPE);
+    types->context = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-static void set_type(lua_State *L, const char *key)
+static void set_type(lua_State *L, int type)
 {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, type);
     lua_setmetatable(L, -2);
 }
 
@@ -58,7 +51,7 @@ static struct tg_call *test_request(lua_State *L, int index)
 {
     if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
         return NULL;
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &type_keys[0]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, tg_lua_types(tg_lua_of(L))->request);
     bool same = lua_rawequal(L, -1, -2);
     lua_pop(L, 2);
     return same ? lua_touserdata(L, index) : NULL;
@@ -67,14 +60,15 @@ static struct tg_call *test_request(lua_State *L, int index)
 static int make(lua_State *L)
 {
     struct tg_exchange *x = lua_touserdata(L, 1);
+    const struct tg_lua_types *types = tg_lua_types(tg_lua_of(L));
     struct tg_call *call = lua_newuserdatauv(L, sizeof *call, TG_CALL_VALUES);
     *call = (struct tg_call){.ref = LUA_NOREF};
-    set_type(L, &type_keys[0]);
+    set_type(L, types->request);
 
     lua_createtable(L, 0, 2);
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "request");
-    set_type(L, &type_keys[1]);
+    set_type(L, types->context);
     lua_setiuservalue(L, -2, TG_CALL_CONTEXT);
 
     call->ref = luaL_ref(L, LUA_REGISTRYINDEX);

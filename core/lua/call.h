@@ -44,7 +44,8 @@ struct tg_call {
     struct tg_source *source;            /* what is to go on with it, until the engine has it */
     struct tg_driven *driven;            /* what goes on with it, while a task waits for that */
     enum tg_ending ending;               /* for on_close callbacks */
-    lua_Integer closing;                 /* which of them is being called */
+    lua_Integer closers;                 /* how many of them there are */
+    lua_Integer closing;                 /* which is being called */
 };
 
 /* The metatables of requests and contexts have been made. */

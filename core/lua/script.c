@@ -67,23 +67,11 @@ static int call_on_close(lua_State *L)
     return 0;
 }
 
-static int count_on_close(lua_State *L)
-{
-    struct tg_call *call = lua_touserdata(L, 1);
-    tg_call_push_request(L, call);
-    if (lua_getiuservalue(L, -1, TG_CALL_ON_CLOSE) == LUA_TTABLE)
-        call->closing = (lua_Integer)lua_rawlen(L, -1);
-    return 0;
-}
-
 /* In the order in which they were set; each is called, whatever the others do. */
 static void run_on_close(struct tg_lua *lua, struct tg_call *call, enum tg_ending ending)
 {
+    lua_Integer count = call->closers;
     call->ending = ending;
-    call->closing = 0;
-    if (tg_lua_enter(lua, count_on_close, call) != TG_LUA_DONE)
-        return;
-    lua_Integer count = call->closing;
     for (call->closing = 1; call->closing <= count; call->closing++)
         if (tg_lua_enter(lua, call_on_close, call) != TG_LUA_DONE)
             tg_log(tg_lua_log(lua), TG_LOG_ERROR, "%s: on_close: %s",
@@ -138,9 +126,7 @@ static void on_end(struct tg_exchange *x, enum tg_ending ending)
 static bool on_release(struct tg_exchange *x)
 {
     struct tg_call *call = x->script_data;
-    call->closing = 0;
-    if (tg_lua_enter(x->script->arg, count_on_close, call) != TG_LUA_DONE || call->closing ||
-        call->scope.live || call->scope.failed) {
+    if (call->closers || call->scope.live || call->scope.failed) {
         tg_task_rest(call->task);
         return false;
     }

@@ -25,6 +25,7 @@ struct tg_lua {
     struct tg_pool pool;
     struct tg_lua_tasks tasks;
     struct tg_lua_link links[2]; /* of coroutines that do not wait, and of those that do */
+    struct tg_lua_types types;
     void *user;
     char error[ERROR_MAX];
     char warning[WARNING_MAX]; /* the pieces so far */
@@ -327,6 +328,11 @@ struct event_base *tg_lua_base(const struct tg_lua *lua)
 const struct tg_lua_host *tg_lua_host(lua_State *L)
 {
     return tg_lua_of(L)->o.host;
+}
+
+struct tg_lua_types *tg_lua_types(struct tg_lua *lua)
+{
+    return &lua->types;
 }
 
 void tg_lua_set_user(struct tg_lua *lua, void *user)

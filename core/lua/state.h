@@ -71,6 +71,13 @@ struct tg_upstream *tg_lua_upstream(const struct tg_lua *lua); /* NULL: there is
 
 const struct tg_lua_host *tg_lua_host(lua_State *L); /* as in the options */
 
+/* References to the metatables that every request needs: found without a search by name. */
+struct tg_lua_types {
+    int request;
+    int context;
+};
+struct tg_lua_types *tg_lua_types(struct tg_lua *lua);
+
 /* A slot per state for what the layer above wants to find again from a lua_State. */
 void tg_lua_set_user(struct tg_lua *lua, void *user);
 void *tg_lua_user(const struct tg_lua *lua);

@@ -59,12 +59,12 @@ void *tg_malloc(size_t size)
     return tg_mem_fails() ? NULL : counted(malloc(size));
 }
 
-/* glibc's calloc passes its cache of small blocks by. */
+/* glibc's calloc passes its cache of small blocks by.  Not malloc: compilers make calloc of it and memset. */
 static void *zeroed(size_t n, size_t size)
 {
-    if (!n || size > SMALL / n)
+    if (!n || !size || size > SMALL / n)
         return calloc(n, size);
-    void *p = malloc(n * size);
+    void *p = realloc(NULL, n * size);
     return p ? memset(p, 0, n * size) : NULL;
 }
 
