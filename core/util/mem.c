@@ -59,12 +59,14 @@ void *tg_malloc(size_t size)
     return tg_mem_fails() ? NULL : counted(malloc(size));
 }
 
-/* glibc's calloc passes its cache of small blocks by.  Not malloc: compilers make calloc of it and memset. */
+/* glibc's calloc passes its cache of small blocks by; and compilers make a calloc of malloc and memset,
+ * unless something may happen in between. */
 static void *zeroed(size_t n, size_t size)
 {
     if (!n || !size || size > SMALL / n)
         return calloc(n, size);
-    void *p = realloc(NULL, n * size);
+    void *p = malloc(n * size);
+    __asm__("" : "+r"(p));
     return p ? memset(p, 0, n * size) : NULL;
 }
 
