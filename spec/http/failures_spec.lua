@@ -70,6 +70,11 @@ return {
       ctx:on_close(function() tg.sleep(1) end)
       ctx:on_close(function(reason) endings[#endings + 1] = "after=" .. reason end)
     end }, function() return { body = "x" } end } },
+    { "/in-order", get = { on_close("1"), { name = "l", leave = function(ctx) on_close("3").enter(ctx) end },
+      function(_, ctx)
+        on_close("2").enter(ctx)
+        return { body = function(out, c) out:write("x") on_close("4").enter(c) end }
+      end } },
     { "/wait", get = { on_close("wait"), function() local g <close> = guard("wait") tg.sleep(100) end } },
     { "/wait-body", get = { on_close("wait-body"), function() return { body = function(out)
       local g <close> = guard("wait-body")
@@ -191,6 +196,11 @@ describe("a body that fails", function()
       await_note("broken=error:too late")
       local _, count = notes():gsub("done=done", "")
       assert.equal(1, count)
+    end)
+
+    it("is called in the order of its calls, from whatever stage they came (B35)", function()
+      get("/in-order")
+      await_note("1=done 2=done 3=done 4=done")
     end)
 
     it("survives callbacks that raise or want to wait (B35)", function()
