@@ -94,6 +94,8 @@ static void forget_socket(struct tg_upstream *upstream, curl_socket_t fd, struct
     curl_multi_assign(upstream->multi, fd, NULL);
 }
 
+/* Never says that it has failed: libcurl would do nothing more for anybody.  What is not watched for want
+ * of memory is too late, in time. */
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
     (void)easy;
@@ -109,7 +111,7 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
         socket = tg_calloc(1, sizeof *socket);
         if (!socket || curl_multi_assign(upstream->multi, fd, socket) != CURLM_OK) {
             tg_free(socket);
-            return -1;
+            return 0;
         }
         socket->upstream = upstream;
     } else if (socket->what == wanted) {
@@ -119,17 +121,20 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
     }
     socket->what = wanted;
     event_assign(&socket->event, upstream->o.base, fd, wanted, on_socket, socket);
-    return event_add(&socket->event, NULL);
+    event_add(&socket->event, NULL);
+    return 0;
 }
 
 static int set_timer(CURLM *multi, long ms, void *arg)
 {
     (void)multi;
     struct tg_upstream *upstream = arg;
-    if (ms < 0)
-        return event_del(&upstream->timer);
     struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
-    return event_add(&upstream->timer, &tv);
+    if (ms < 0)
+        event_del(&upstream->timer);
+    else
+        event_add(&upstream->timer, &tv);
+    return 0;
 }
 
 enum tg_status tg_upstream_add(struct tg_upstream *upstream, CURL *easy)
