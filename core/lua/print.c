@@ -190,7 +190,8 @@ struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame
 {
     if (p->above + p->depth >= TG_PRINT_DEPTH_MAX)
         tg_print_fail(L, p, "it is nested deeper than %d", TG_PRINT_DEPTH_MAX);
-    luaL_checkstack(L, STEP_STACK, "nested too deeply");
+    if (!lua_checkstack(L, STEP_STACK))
+        tg_print_fail(L, p, "it is nested too deeply for the stack");
     if (p->depth == p->size)
         grow(L, p);
     struct tg_frame *f = &p->frames[p->depth++];
@@ -329,15 +330,27 @@ static void open_userdata(lua_State *L, struct tg_printer *p, const struct tg_fo
     }
 }
 
+/* Most tables have no metatable. */
+static void open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format)
+{
+    enum tg_json_mark mark = TG_JSON_UNMARKED;
+    if (lua_getmetatable(L, -1)) {
+        lua_pop(L, 1);
+        mark = tg_json_mark(L, -1);
+        if (p->call && mark == TG_JSON_UNMARKED && tg_print_is_leaf(L, -1)) {
+            tg_print_open_leaf(L, p, format);
+            return;
+        }
+    }
+    tg_print_open_table(L, p, format, mark);
+}
+
 /* A frame for the value on top, which is no short scalar. */
 static void open_value(lua_State *L, struct tg_printer *p, const struct tg_format *format)
 {
     switch (lua_type(L, -1)) {
     case LUA_TTABLE:
-        if (p->call && tg_print_is_leaf(L, -1))
-            tg_print_open_leaf(L, p, format);
-        else
-            tg_print_open_table(L, p, format);
+        open_table(L, p, format);
         return;
     case LUA_TSTRING:
         tg_print_open_text(L, p, format);
@@ -430,15 +443,28 @@ void tg_print_show_name(struct tg_frame *f)
     f->shown_len = (unsigned char)len;
 }
 
+/* Writes what stands before a map's next value, and returns its stack place. */
+static int begin_field(lua_State *L, struct tg_writer *w, struct tg_frame *f)
+{
+    if (!f->shape)
+        return tg_print_map_item(L, w, f);
+    const struct tg_shape_field *field = &f->shape->fields[f->count++];
+    tg_print_put_name(w, field->text);
+    return f->base + 2 + 2 * field->place;
+}
+
 static void step_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
     struct tg_writer *w = p->watch.w;
+    const struct tg_format *format = f->format->inner;
     while (f->count < f->n) {
-        int value = tg_print_map_item(L, w, f);
-        if (!print_scalar(L, w, f->format->inner, value)) {
+        int value = begin_field(L, w, f);
+        if (!print_scalar(L, w, format, value)) {
+            if (f->shape)
+                f->name = f->shape->fields[f->count - 1].name;
             tg_print_show_name(f);
             lua_pushvalue(L, value);
-            open_value(L, p, f->format->inner);
+            open_value(L, p, format);
             return;
         }
         if (stopped(w))

@@ -6,6 +6,7 @@
 
 #include <lua.h>
 
+#include "lua/bind_sequence.h"
 #include "lua/print.h"
 #include "util/slice.h"
 
@@ -19,6 +20,8 @@ enum {
     TG_NAME_SHOWN = 32,    /* bytes of a name in a path */
     TG_TEXT_WHOLE = 32768, /* bytes of a string that are printed in one go */
     TG_COLUMNS_MAX = 4096,
+    TG_TEXT_SLACK =
+        16, /* bytes that may be read behind a shape's texts: they are copied by so many */
 };
 
 enum tg_frame_kind {
@@ -39,7 +42,7 @@ enum tg_frame_kind {
 struct tg_shape {
     int n;
     struct tg_shape_field {
-        const char *key;      /* the ith that lua_next() gives; anchored, so equal means the same */
+        const void *key;      /* the ith that lua_next() gives; anchored, so equal means the same */
         struct tg_slice text; /* of the ith when sorted: `{"a":` for the first, then `,"b":` */
         struct tg_slice name; /* in that text */
         int place;            /* of that one, as lua_next() gives them */
@@ -121,7 +124,8 @@ struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame
                                const struct tg_format *format);
 
 /* A frame for the table on top. */
-void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format);
+void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format,
+                         enum tg_json_mark mark);
 
 /* Raises what is wrong with the value at index, which has no text. */
 int tg_print_refuse(lua_State *L, const struct tg_printer *p, int index);
@@ -161,8 +165,21 @@ bool tg_print_event(lua_State *L, const struct tg_printer *p);
 /* Whether the table at index prints as a list. */
 bool tg_print_is_list(lua_State *L, int index);
 
-/* Writes what stands before a map's next value, and names it in f; returns its stack place. */
+/* Writes what stands before the next value of a map of no shape, and names it in f; returns its stack
+ * place. */
 int tg_print_map_item(lua_State *L, struct tg_writer *w, struct tg_frame *f);
+
+/* Of a shape, with the slack behind it. */
+static inline void tg_print_put_name(struct tg_writer *w, struct tg_slice text)
+{
+    char *out = tg_writer_room(w, text.len < TG_TEXT_SLACK ? TG_TEXT_SLACK : text.len);
+    if (!out)
+        return; /* w->failed says why */
+    memcpy(out, text.p, TG_TEXT_SLACK);
+    if (text.len > TG_TEXT_SLACK)
+        memcpy(out + TG_TEXT_SLACK, text.p + TG_TEXT_SLACK, text.len - TG_TEXT_SLACK);
+    tg_writer_advance(w, text.len);
+}
 
 static inline void tg_print_put(struct tg_writer *w, struct tg_slice s)
 {

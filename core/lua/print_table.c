@@ -81,22 +81,42 @@ static void sort_small(lua_State *L, const struct tg_printer *p, struct tg_frame
         refuse_twins(L, p, names[f->order[i - 1]], names[f->order[i]]);
 }
 
-static bool has_keys(const struct tg_shape *shape, const char *const *keys, int n)
+/* Whether the keys on the stack are the shape's, as lua_next() has given them. */
+static bool has_keys(lua_State *L, const struct tg_shape *shape, const struct tg_frame *f)
 {
-    if (shape->n != n)
+    if (shape->n != f->n)
         return false;
-    for (int i = 0; i < n; i++)
-        if (shape->fields[i].key != keys[i])
+    for (int i = 0; i < shape->n; i++)
+        if (shape->fields[i].key != lua_topointer(L, f->base + 1 + 2 * i))
             return false;
     return true;
 }
 
-static const struct tg_shape *find_shape(const struct tg_printer *p, const char *const *keys, int n)
+static const struct tg_shape *find_shape(lua_State *L, const struct tg_printer *p,
+                                         const struct tg_frame *f)
 {
     for (int i = 0; i < p->shape_count; i++)
-        if (has_keys(p->shapes[i], keys, n))
+        if (has_keys(L, p->shapes[i], f))
             return p->shapes[i];
     return NULL;
+}
+
+/* The shape that a map may have whose first key is on the stack below its value; or NULL. */
+static const struct tg_shape *guess_shape(lua_State *L, const struct tg_printer *p)
+{
+    const void *key = p->shape_count ? lua_topointer(L, -2) : NULL;
+    for (int i = 0; i < p->shape_count; i++)
+        if (p->shapes[i]->fields[0].key == key)
+            return p->shapes[i];
+    return NULL;
+}
+
+static bool has_names(lua_State *L, const struct tg_frame *f)
+{
+    for (int i = 0; i < (int)f->n; i++)
+        if (lua_type(L, f->base + 1 + 2 * i) != LUA_TSTRING)
+            return false;
+    return true;
 }
 
 static bool is_simple(struct tg_slice name)
@@ -164,13 +184,13 @@ static void keep_shape(lua_State *L, struct tg_printer *p, const struct tg_frame
     }
     int list = lua_gettop(L);
     size_t fields = (size_t)n * sizeof(struct tg_shape_field);
-    struct tg_shape *shape = lua_newuserdatauv(L, sizeof *shape + fields + size, 0);
+    struct tg_shape *shape = lua_newuserdatauv(L, sizeof *shape + fields + size + TG_TEXT_SLACK, 0);
     char *text = (char *)shape + sizeof *shape + fields;
     lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
     shape->n = n;
     for (int i = 0; i < n; i++) {
         struct tg_shape_field *field = &shape->fields[i];
-        field->key = lua_tostring(L, f->base + 1 + 2 * i);
+        field->key = lua_topointer(L, f->base + 1 + 2 * i);
         field->place = f->order[i];
         struct tg_slice name = slice_at(L, f->base + 1 + 2 * f->order[i]);
         text += write_field(field, text, name, f->format, i == 0);
@@ -181,14 +201,14 @@ static void keep_shape(lua_State *L, struct tg_printer *p, const struct tg_frame
     lua_settop(L, list - 1);
 }
 
-static void order_small(lua_State *L, struct tg_printer *p, struct tg_frame *f,
-                        const char *const *keys)
+static void order_small(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
-    f->shape = keys ? find_shape(p, keys, (int)f->n) : NULL;
+    f->shape = find_shape(L, p, f);
     if (f->shape)
         return;
+    bool names = has_names(L, f);
     sort_small(L, p, f);
-    if (keys && p->shape_count < TG_SHAPES && ++p->misses > MISSES)
+    if (names && p->shape_count < TG_SHAPES && ++p->misses > MISSES)
         keep_shape(L, p, f);
 }
 
@@ -252,8 +272,7 @@ static void open_large(lua_State *L, const struct tg_printer *p, struct tg_frame
 /* Stack: table, key, value, key, value, … Values stay as they are now, whatever waits come. */
 static void open_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
-    const char *keys[TG_SMALL_MAP];
-    bool strings = true;
+    const struct tg_shape *shape = NULL;
     int n = 0;
     luaL_checkstack(L, 2 * TG_SMALL_MAP + LUA_MINSTACK, "nested too deeply");
     lua_pushnil(L);
@@ -263,13 +282,18 @@ static void open_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
             open_large(L, p, f);
             return;
         }
-        strings = strings && lua_type(L, -2) == LUA_TSTRING;
-        keys[n++] = strings ? lua_tostring(L, -2) : NULL;
+        if (!n)
+            shape = guess_shape(L, p);
+        else if (shape && (n >= shape->n || shape->fields[n].key != lua_topointer(L, -2)))
+            shape = NULL;
+        n++;
         lua_pushvalue(L, -2);
     }
     f->n = n;
-    if (n)
-        order_small(L, p, f, strings ? keys : NULL);
+    if (shape && shape->n == n)
+        f->shape = shape;
+    else if (n)
+        order_small(L, p, f);
 }
 
 static void put_name(struct tg_writer *w, const struct tg_frame *f)
@@ -288,13 +312,6 @@ static void put_name(struct tg_writer *w, const struct tg_frame *f)
 int tg_print_map_item(lua_State *L, struct tg_writer *w, struct tg_frame *f)
 {
     lua_Integer i = f->count;
-    if (f->shape) {
-        const struct tg_shape_field *field = &f->shape->fields[i];
-        f->name = field->name;
-        tg_print_put(w, field->text);
-        f->count++;
-        return f->base + 2 + 2 * field->place;
-    }
     if (f->kind == TG_FRAME_MAP) {
         int key = f->base + 1 + 2 * f->order[i];
         f->name = slice_at(L, key);
@@ -319,8 +336,8 @@ static void check_list(lua_State *L, const struct tg_printer *p, int table, lua_
     lua_Integer count = 0;
     lua_pushnil(L);
     for (; lua_next(L, table); count++) {
-        lua_pop(L, 1);
-        lua_Integer key = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+        lua_settop(L, table + 1);
+        lua_Integer key = lua_isinteger(L, -1) ? lua_tointegerx(L, -1, NULL) : 0;
         if (key < 1 || key > n)
             tg_print_fail(
                 L, p,
@@ -330,14 +347,14 @@ static void check_list(lua_State *L, const struct tg_printer *p, int table, lua_
         tg_print_fail(L, p, "the list has holes (tg.json.null prints as null)");
 }
 
-static bool is_list(lua_State *L, int table, enum tg_json_mark mark)
+/* *n is set for lists. */
+static bool is_list(lua_State *L, int table, enum tg_json_mark mark, lua_Integer *n)
 {
-    if (mark != TG_JSON_UNMARKED)
+    *n = mark == TG_JSON_OBJECT ? 0 : (lua_Integer)lua_rawlen(L, table);
+    if (mark != TG_JSON_UNMARKED || !*n)
         return mark == TG_JSON_ARRAY;
-    if (lua_rawlen(L, table) == 0)
-        return false;
     bool first = lua_rawgeti(L, table, 1) != LUA_TNIL;
-    lua_pop(L, 1);
+    lua_settop(L, -2);
     return first;
 }
 
@@ -345,6 +362,7 @@ bool tg_print_is_list(lua_State *L, int index)
 {
     index = lua_absindex(L, index);
     enum tg_json_mark mark = tg_json_mark(L, index);
+    lua_Integer n;
     bool empty = lua_rawlen(L, index) == 0 && mark == TG_JSON_UNMARKED;
     if (empty) {
         lua_pushnil(L);
@@ -352,7 +370,7 @@ bool tg_print_is_list(lua_State *L, int index)
         if (!empty)
             lua_pop(L, 2);
     }
-    return empty || is_list(L, index, mark);
+    return empty || is_list(L, index, mark, &n);
 }
 
 static void check_cycle(lua_State *L, const struct tg_printer *innermost, const void *table)
@@ -363,14 +381,14 @@ static void check_cycle(lua_State *L, const struct tg_printer *innermost, const 
                 tg_print_fail(L, innermost, "the table contains itself");
 }
 
-void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format)
+void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format,
+                         enum tg_json_mark mark)
 {
+    lua_Integer n;
     int table = lua_gettop(L);
     const void *address = lua_topointer(L, table);
     check_cycle(L, p, address);
-    enum tg_json_mark mark = tg_json_mark(L, table);
-    bool list = is_list(L, table, mark);
-    lua_Integer n = list ? (lua_Integer)lua_rawlen(L, table) : 0;
+    bool list = is_list(L, table, mark, &n);
     if (list)
         check_list(L, p, table, n);
 
