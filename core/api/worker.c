@@ -161,6 +161,7 @@ static void finish(void *arg)
 static void stop_at_once(void *arg)
 {
     struct tg_worker *w = arg;
+    tg_memories_close(&w->memories);
     tg_server_free(w->server);
     w->server = NULL;
     finish(w);
@@ -231,6 +232,7 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
     if (!w->post)
         return TG_EIO;
     tg_deadlines_init(&w->deadlines, w->base);
+    tg_memories_init(&w->memories, w->base, &w->deadlines, &w->limits);
     tg_streams_init(&w->streams, w->base);
     enum tg_status status = tg_deadline_init(&w->drain, &w->deadlines, stop_at_once, w);
     w->drain_made = true;
@@ -301,6 +303,7 @@ bool tg_worker_run(struct tg_worker *w)
 
 void tg_worker_close(struct tg_worker *w)
 {
+    tg_memories_close(&w->memories);
     tg_server_free(w->server);
     while (w->retired) {
         struct tg_generation *next = w->retired->next;

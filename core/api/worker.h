@@ -9,6 +9,7 @@
 
 #include "engine/exchange.h"
 #include "engine/stream.h"
+#include "http/memory.h"
 #include "http/server.h"
 #include "io/alarm.h"
 #include "io/deadline.h"
@@ -66,7 +67,8 @@ struct tg_worker {
     struct tg_engine engine;
     struct tg_upstream *upstream;
     struct tg_server *server;
-    struct tg_post *post; /* where it hears of what was published */
+    struct tg_memories memories; /* requests that come from no socket */
+    struct tg_post *post;        /* where it hears of what was published */
     struct tg_streams streams;
 
     struct tg_generation *current;

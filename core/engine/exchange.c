@@ -159,7 +159,7 @@ static void begin_writer(struct tg_exchange *x)
 {
     const struct tg_limits *limits = x->engine->limits;
     struct tg_writer_options options = {
-        .ops = &tg_conn_sink,
+        .ops = tg_conn_sink(x->conn),
         .sink = x->conn,
         .gather = x->engine->gather,
         .high_water = limits->high_water ? limits->high_water : SIZE_MAX,

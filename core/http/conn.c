@@ -83,6 +83,10 @@ void tg_conn_destroy(struct tg_conn *conn, enum tg_gone why)
 
 void tg_conn_abort(struct tg_conn *conn)
 {
+    if (conn->ops) {
+        conn->ops->abort(conn);
+        return;
+    }
     conn->events = NULL;
     bool shows = conn->reply.committed && conn->reply.framing != TG_REPLY_CLOSE;
     if (!shows) {
@@ -138,8 +142,8 @@ static void inject(struct tg_conn *conn)
 }
 
 /* Keeps the head's bytes and fields in one block, reused from request to request. */
-static bool keep_head(struct tg_conn *conn, const char *bytes, size_t len,
-                      const struct tg_field *fields)
+bool tg_conn_keep_head(struct tg_conn *conn, const char *bytes, size_t len,
+                       const struct tg_field *fields)
 {
     size_t at = (len + sizeof(struct tg_field) - 1) & ~(sizeof(struct tg_field) - 1);
     size_t fields_size = conn->head.field_count * sizeof *fields;
@@ -173,7 +177,7 @@ static int parse(struct tg_conn *conn, const char *bytes, size_t len)
     if (limits->body_bytes && conn->head.framing == TG_FRAMING_LENGTH &&
         conn->head.length > limits->body_bytes)
         return 413;
-    return keep_head(conn, bytes, len, space) ? 0 : 503;
+    return tg_conn_keep_head(conn, bytes, len, space) ? 0 : 503;
 }
 
 /* A head that grows past its limit: of the target, or of the fields? */
@@ -337,6 +341,10 @@ static void finish_when_sent(struct tg_conn *conn)
 
 void tg_conn_finish(struct tg_conn *conn)
 {
+    if (conn->ops) {
+        conn->ops->finish(conn);
+        return;
+    }
     conn->finishing = true;
     tg_deadline_set(&conn->deadline, 0);
     if (!conn->broken)
@@ -632,13 +640,12 @@ void tg_conn_forget_fields(struct tg_conn *conn)
 
 struct event_base *tg_conn_base(const struct tg_conn *conn)
 {
-    return tg_server_options(conn->server)->base;
+    return conn->ops ? conn->ops->base(conn) : tg_server_options(conn->server)->base;
 }
 
 bool tg_conn_secure(const struct tg_conn *conn)
 {
-    (void)conn;
-    return false; /* until there are TLS listeners */
+    return conn->ops ? conn->ops->secure(conn) : false; /* until there are TLS listeners */
 }
 
 static int family_and_port(const struct tg_conn *conn, uint16_t *port)
@@ -658,6 +665,8 @@ static int family_and_port(const struct tg_conn *conn, uint16_t *port)
 uint16_t tg_conn_local_port(const struct tg_conn *conn)
 {
     uint16_t port;
+    if (conn->ops)
+        return conn->ops->local_port(conn);
     family_and_port(conn, &port);
     return port;
 }
@@ -666,6 +675,8 @@ const char *tg_conn_peer(const struct tg_conn *conn, uint16_t *port)
 {
     uint16_t local;
     char *address = NULL;
+    if (conn->ops)
+        return conn->ops->peer(conn, port);
     *port = 0;
     if (!conn->evcon || family_and_port(conn, &local) == AF_UNIX)
         return "unix:";

@@ -75,7 +75,7 @@ void tg_conn_body_wait(struct tg_conn *conn, void (*fn)(void *arg), void *arg);
 
 /* --- The response ----------------------------------------------------------------------------- */
 
-extern const struct tg_sink_ops tg_conn_sink; /* the sink is the conn */
+const struct tg_sink_ops *tg_conn_sink(const struct tg_conn *conn); /* the sink is the conn */
 
 bool tg_conn_committed(const struct tg_conn *conn);
 uint64_t tg_conn_sent(const struct tg_conn *conn); /* bytes of body taken so far */

@@ -63,6 +63,8 @@ static enum tg_body_state state_without_run(const struct tg_conn *conn)
 
 enum tg_body_state tg_conn_body_peek(struct tg_conn *conn, struct tg_slice *data)
 {
+    if (conn->ops)
+        return conn->ops->body_peek(conn, data);
     uint64_t most = tg_server_options(conn->server)->limits->body_bytes;
     *data = (struct tg_slice){NULL, 0};
     if (!conn->run.len && !find_run(conn, tg_conn_input(conn))) {
@@ -85,6 +87,10 @@ enum tg_body_state tg_conn_body_peek(struct tg_conn *conn, struct tg_slice *data
 
 void tg_conn_body_consume(struct tg_conn *conn, size_t n)
 {
+    if (conn->ops) {
+        conn->ops->body_consume(conn, n);
+        return;
+    }
     struct evbuffer *in = tg_conn_input(conn);
     conn->run.p += n;
     conn->run.len -= n;
@@ -98,6 +104,8 @@ void tg_conn_body_consume(struct tg_conn *conn, size_t n)
 
 uint64_t tg_conn_body_left(const struct tg_conn *conn)
 {
+    if (conn->ops)
+        return conn->ops->body_left(conn);
     if (conn->head.framing == TG_FRAMING_CHUNKED)
         return UINT64_MAX;
     if (conn->head.framing == TG_FRAMING_NONE)

@@ -44,7 +44,23 @@ struct tg_reply {
 
 struct tg_file_send;
 
+/* What one without a socket does in a way of its own (memory.c).  It has the head, its events and the
+ * marks for draining of what is below, and nothing else. */
+struct tg_conn_ops {
+    const struct tg_sink_ops *sink;
+    struct event_base *(*base)(const struct tg_conn *conn);
+    bool (*secure)(const struct tg_conn *conn);
+    const char *(*peer)(const struct tg_conn *conn, uint16_t *port);
+    uint16_t (*local_port)(const struct tg_conn *conn);
+    enum tg_body_state (*body_peek)(struct tg_conn *conn, struct tg_slice *data);
+    void (*body_consume)(struct tg_conn *conn, size_t n);
+    uint64_t (*body_left)(const struct tg_conn *conn);
+    void (*finish)(struct tg_conn *conn);
+    void (*abort)(struct tg_conn *conn);
+};
+
 struct tg_conn {
+    const struct tg_conn_ops *ops; /* NULL: it has a socket */
     struct tg_server *server;
     struct tg_handle handle;
     TAILQ_ENTRY(tg_conn) link;
@@ -128,6 +144,10 @@ struct tg_lent {
 enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *runs, int n,
                                   struct tg_lent *lent);
 
+/* Keeps a head's bytes and conn->head.field_count fields in conn's block; false: no memory. */
+bool tg_conn_keep_head(struct tg_conn *conn, const char *bytes, size_t len,
+                       const struct tg_field *fields);
+
 /* conn_body.c */
 void tg_conn_body_begin(struct tg_conn *conn);
 void tg_conn_body_arrived(struct tg_conn *conn); /* bytes have come */
@@ -137,6 +157,7 @@ enum tg_body_state tg_conn_body_discard(struct tg_conn *conn, struct evbuffer *b
 
 /* reply.c */
 void tg_reply_reset(struct tg_conn *conn);
+bool tg_reply_bodyless(const struct tg_conn *conn, int status); /* by its method or status */
 void tg_conn_refuse(struct tg_conn *conn, int status); /* answers by itself, then lingers */
 
 /* send_file.c */

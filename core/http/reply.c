@@ -157,7 +157,7 @@ enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *runs
 
 /* --- Heads ------------------------------------------------------------------------------------ */
 
-static bool has_no_body(const struct tg_conn *conn, int status)
+bool tg_reply_bodyless(const struct tg_conn *conn, int status)
 {
     return status == 204 || status == 304 ||
            tg_slice_equal(tg_conn_span(conn, conn->head.method), TG_SLICE("HEAD"));
@@ -166,7 +166,7 @@ static bool has_no_body(const struct tg_conn *conn, int status)
 static enum tg_reply_framing choose_framing(const struct tg_conn *conn,
                                             const struct tg_response_head *head)
 {
-    if (has_no_body(conn, head->status))
+    if (tg_reply_bodyless(conn, head->status))
         return TG_REPLY_BODYLESS;
     if (head->length != TG_LENGTH_UNKNOWN)
         return TG_REPLY_LENGTH;
@@ -375,7 +375,7 @@ static void on_drain(void *sink, size_t low_water, void (*fn)(void *arg), void *
         tg_server_wake(conn->server, conn, false);
 }
 
-const struct tg_sink_ops tg_conn_sink = {
+static const struct tg_sink_ops socket_sink = {
     .commit = commit,
     .send = send_runs,
     .send_lent = send_lent,
@@ -385,6 +385,11 @@ const struct tg_sink_ops tg_conn_sink = {
     .pending = pending,
     .on_drain = on_drain,
 };
+
+const struct tg_sink_ops *tg_conn_sink(const struct tg_conn *conn)
+{
+    return conn->ops ? conn->ops->sink : &socket_sink;
+}
 
 bool tg_conn_committed(const struct tg_conn *conn)
 {

@@ -221,7 +221,7 @@ enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len,
     bool some = len && conn->reply.framing != TG_REPLY_BODYLESS;
     /* The head first, and the end as well when there is nothing between them. */
     conn->more = some;
-    enum tg_status status = tg_conn_sink.send(conn, NULL, 0, some ? 0 : flags & TG_SEND_LAST);
+    enum tg_status status = tg_conn_sink(conn)->send(conn, NULL, 0, some ? 0 : flags & TG_SEND_LAST);
     conn->more = false;
     conn->reply.bytes += len;
     if (status < 0 || !some)

@@ -63,8 +63,10 @@ static void take_out(struct tg_deadline *deadline)
 
 /* --- The event ---------------------------------------------------------------------------------- */
 
-static uint64_t now_of(const struct tg_deadlines *all)
+uint64_t tg_deadlines_now(const struct tg_deadlines *all)
 {
+    if (all->held)
+        return all->time;
     return all->exact ? tg_clock_ns() / 1000U : tg_clock_coarse_ms() * 1000U;
 }
 
@@ -73,6 +75,8 @@ static void arm(struct tg_deadlines *all, uint64_t now)
     if (!all->count)
         return;
     uint64_t up = at(all, 1)->up;
+    if (all->held && up > now)
+        return;
     uint64_t us = up > now ? up - now : 1;
     struct timeval tv = {(time_t)(us / 1000000U), (suseconds_t)(us % 1000000U)};
     event_add(&all->event, &tv);
@@ -99,8 +103,48 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct tg_deadlines *all = arg;
-    uint64_t now = now_of(all);
+    uint64_t now = tg_deadlines_now(all);
     while (fire_one(all, now)) {
+    }
+    arm(all, now);
+}
+
+/* --- Time that is told ------------------------------------------------------------------------- */
+
+void tg_deadlines_hold(struct tg_deadlines *all, uint64_t now)
+{
+    uint64_t before = tg_deadlines_now(all);
+    all->time = now > before ? now : before;
+    all->held = true;
+    arm(all, all->time);
+}
+
+bool tg_deadlines_next(const struct tg_deadlines *all, uint64_t *due)
+{
+    if (all->count)
+        *due = at(all, 1)->up;
+    return all->count > 0;
+}
+
+void tg_deadlines_advance(struct tg_deadlines *all, uint64_t now)
+{
+    if (!all->held || now <= all->time)
+        return;
+    all->time = now;
+    arm(all, now);
+}
+
+void tg_deadlines_let_go(struct tg_deadlines *all)
+{
+    if (!all->held)
+        return;
+    all->held = false;
+    uint64_t now = tg_deadlines_now(all);
+    for (size_t place = 1; place <= all->count; place++) { /* as long again as there was to wait */
+        struct tg_deadline *deadline = at(all, place);
+        deadline->up = deadline->up - all->time + now;
+        if (deadline->at)
+            deadline->at = deadline->at - all->time + now;
     }
     arm(all, now);
 }
@@ -177,7 +221,7 @@ void tg_deadline_set_us(struct tg_deadline *deadline, uint64_t us)
         deadline->at = 0;
         return;
     }
-    uint64_t now = now_of(all);
+    uint64_t now = tg_deadlines_now(all);
     deadline->at = now + us;
     if (deadline->place && deadline->up <= deadline->at)
         return;

@@ -21,6 +21,8 @@ struct tg_deadline;
 struct tg_deadlines {
     struct event event;
     bool exact;
+    bool held;     /* its time stands still but for tg_deadlines_advance() */
+    uint64_t time; /* then; microseconds */
     struct tg_deadline **heap;
     size_t count;    /* of those that are in the heap */
     size_t reserved; /* of those that may be */
@@ -32,6 +34,19 @@ struct tg_deadlines {
 void tg_deadlines_init(struct tg_deadlines *all, struct event_base *base);
 void tg_deadlines_init_exact(struct tg_deadlines *all, struct event_base *base);
 void tg_deadlines_fini(struct tg_deadlines *all); /* its deadlines are gone by then */
+
+/* Microseconds on the clock that its deadlines go by. */
+uint64_t tg_deadlines_now(const struct tg_deadlines *all);
+
+/* For tests: from now on its time is what it is told, and it never goes back. */
+void tg_deadlines_hold(struct tg_deadlines *all, uint64_t now);
+
+/* When the next one is due, while it is held; false: none is. */
+bool tg_deadlines_next(const struct tg_deadlines *all, uint64_t *due);
+
+/* The time is now; what is due by then is called, from the loop. */
+void tg_deadlines_advance(struct tg_deadlines *all, uint64_t now);
+void tg_deadlines_let_go(struct tg_deadlines *all); /* real time again; what is due waits anew */
 
 struct tg_deadline {
     struct tg_deadlines *all;
