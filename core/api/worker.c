@@ -232,7 +232,7 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
     if (!w->post)
         return TG_EIO;
     tg_deadlines_init(&w->deadlines, w->base);
-    tg_memories_init(&w->memories, w->base, &w->deadlines, &w->limits);
+    tg_memories_init(&w->memories, w->base, &w->deadlines);
     tg_streams_init(&w->streams, w->base);
     enum tg_status status = tg_deadline_init(&w->drain, &w->deadlines, stop_at_once, w);
     w->drain_made = true;

@@ -263,7 +263,7 @@ static void on_tell(void *arg)
 static void watch_client(struct tg_memory *m)
 {
     if (!m->served)
-        tg_deadline_set(&m->conn.deadline, m->out.bytes ? m->o.all->limits->write_timeout : 0);
+        tg_deadline_set(&m->conn.deadline, m->out.bytes ? m->o.limits->write_timeout : 0);
 }
 
 /* --- The sink --------------------------------------------------------------------------------- */
@@ -401,7 +401,7 @@ static uint16_t get_local_port(const struct tg_conn *conn)
 static enum tg_body_state body_peek(struct tg_conn *conn, struct tg_slice *data)
 {
     struct tg_memory *m = memory_of(conn);
-    uint64_t most = m->o.all->limits->body_bytes;
+    uint64_t most = m->o.limits->body_bytes;
     *data = (struct tg_slice){NULL, 0};
     if (most && m->fed > most)
         return TG_BODY_TOO_LARGE;
@@ -465,7 +465,7 @@ static const struct tg_conn_ops memory_ops = {
 
 static int take_head(struct tg_memory *m, struct tg_slice head)
 {
-    const struct tg_limits *limits = m->o.all->limits;
+    const struct tg_limits *limits = m->o.limits;
     struct tg_head_limits head_limits = {limits->head_fields, limits->target_bytes};
     size_t count = limits->head_fields ? limits->head_fields : head.len / 4;
     if ((limits->head_bytes && head.len > limits->head_bytes) || head.len > UINT32_MAX / 2)
@@ -515,14 +515,14 @@ struct tg_conn *tg_memory_conn(struct tg_memory *m)
 {
     m->served = false;
     LIST_INSERT_HEAD(&m->o.all->open, m, link);
-    tg_deadline_set(&m->conn.deadline, m->o.all->limits->response_timeout);
+    tg_deadline_set(&m->conn.deadline, m->o.limits->response_timeout);
     return &m->conn;
 }
 
 void tg_memories_init(struct tg_memories *all, struct event_base *base,
-                      struct tg_deadlines *deadlines, const struct tg_limits *limits)
+                      struct tg_deadlines *deadlines)
 {
-    *all = (struct tg_memories){.base = base, .deadlines = deadlines, .limits = limits};
+    *all = (struct tg_memories){.base = base, .deadlines = deadlines};
 }
 
 void tg_memories_close(struct tg_memories *all)

@@ -26,20 +26,20 @@ struct tg_memory;
 struct tg_memories {
     struct event_base *base; /* borrowed, as all of these */
     struct tg_deadlines *deadlines;
-    const struct tg_limits *limits;
     LIST_HEAD(, tg_memory) open; /* that have an exchange */
 };
 
 void tg_memories_init(struct tg_memories *all, struct event_base *base,
-                      struct tg_deadlines *deadlines, const struct tg_limits *limits);
+                      struct tg_deadlines *deadlines);
 
 /* Ends the exchanges of all (gone: TG_GONE_SHUTDOWN).  Not from inside Lua. */
 void tg_memories_close(struct tg_memories *all);
 
 struct tg_memory_options {
-    struct tg_memories *all; /* borrowed */
-    bool secure;             /* as if by TLS */
-    const char *peer;        /* the client's address; a literal */
+    struct tg_memories *all;        /* borrowed */
+    const struct tg_limits *limits; /* borrowed until its exchange is over */
+    bool secure;                    /* as if by TLS */
+    const char *peer;               /* the client's address; a literal */
     uint16_t peer_port;
     uint16_t local_port;
     /* From the loop: there is more to take, or more of the request's body is wanted, or it is over.
