@@ -53,7 +53,7 @@ local function idle_function()
   }
 end
 
-local file = os.getenv("BENCH_FILE") or "/dev/null"
+local dir = os.getenv("BENCH_DIR") or "/nowhere"
 
 local function send(path, options)
   return function()
@@ -83,6 +83,26 @@ local function rows_encoded()
   return { headers = { ["Content-Type"] = "application/json" }, body = text }
 end
 
+local function sequence()
+  local list = table_of_rows()
+  return {
+    headers = { ["Content-Type"] = "application/x-ndjson" },
+    body = tg.generate(function(yield)
+      for i = 1, #list do
+        yield(list[i])
+      end
+    end),
+  }
+end
+
+local function upload(request)
+  local bytes = 0
+  for chunk in request.body:chunks() do
+    bytes = bytes + #chunk
+  end
+  return { body = tostring(bytes) }
+end
+
 local asleep = 0
 
 local function sleep()
@@ -107,18 +127,22 @@ local function chain(count)
 end
 
 return {
-  limits = { connections = 20000, script = 0 },
+  limits = { connections = 20000, script = 0, body_bytes = 0 },
   routes = {
     { "/small", get = small },
     { "/small3", get = chain(3) },
     { "/small10", get = chain(10) },
     { "/stream", get = stream },
     { "/range", get = range },
-    { "/file", get = send(file) },
-    { "/file-read", get = send(file, { sendfile = false }) },
-    { "/file4", get = send(file .. "4") },
+    { "/file", get = send(dir .. "/file") },
+    { "/file-read", get = send(dir .. "/file", { sendfile = false }) },
+    { "/file4", get = send(dir .. "/file4") },
+    { "/file1m", get = send(dir .. "/file1m") },
     { "/rows", get = rows_printed },
-    { "/rows-cjson", get = rows_encoded },
+    { "/rows-encoded", get = rows_encoded },
+    { "/sequence", get = sequence },
+    { "/upload", post = upload },
+    { "/echo", post = function(request) return { body = request.body } end },
     { "/idle", get = idle },
     { "/idle-function", get = idle_function },
     { "/idle-sse", get = idle_sse },
