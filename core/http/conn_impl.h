@@ -78,7 +78,6 @@ struct tg_conn {
     bool broken;      /* a write failed: to be freed from the loop */
     bool peer_closed; /* it has sent its last byte */
     bool finishing;   /* the response is whole; goes on when the output is empty */
-    bool more;        /* what is written now is followed by more at once */
     enum tg_gone why; /* for the close that is under way */
 
     struct tg_deadline deadline;

@@ -58,7 +58,7 @@ static ssize_t write_now(struct tg_conn *conn, const struct iovec *runs, int n)
     if (conn->unsent || conn->file)
         return 0;
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)runs, .msg_iovlen = (size_t)n};
-    int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (conn->more ? MSG_MORE : 0);
+    int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
     if (n == 1)
         sent = send(conn->fd, runs->iov_base, runs->iov_len, flags);
     else if (total(runs, n) <= JOINED_MAX)

@@ -88,10 +88,7 @@ static enum tg_status begin_window(struct tg_conn *conn)
     int len = snprintf(line, sizeof line, "%s%llx\r\n", file->started ? "\r\n" : "",
                        (unsigned long long)file->window);
     file->started = true;
-    conn->more = true;
-    enum tg_status status = write_around(conn, line, (size_t)len);
-    conn->more = false;
-    return status;
+    return write_around(conn, line, (size_t)len);
 }
 
 static enum tg_status end_chunks(struct tg_conn *conn)
@@ -219,10 +216,10 @@ enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len,
     if (conn->file)
         return TG_EINVAL;
     bool some = len && conn->reply.framing != TG_REPLY_BODYLESS;
-    /* The head first, and the end as well when there is nothing between them. */
-    conn->more = some;
-    enum tg_status status = tg_conn_sink(conn)->send(conn, NULL, 0, some ? 0 : flags & TG_SEND_LAST);
-    conn->more = false;
+    /* The head first, and the end as well when there is nothing between them.  Not with MSG_MORE: to put
+     * the file's pages behind it in one packet costs half as much again. */
+    enum tg_status status =
+        tg_conn_sink(conn)->send(conn, NULL, 0, some ? 0 : flags & TG_SEND_LAST);
     conn->reply.bytes += len;
     if (status < 0 || !some)
         return status;
