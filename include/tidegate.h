@@ -42,8 +42,10 @@ struct tidegate_options {
     const char *script;      /* path of the Lua file that returns the service table */
     const char *script_text; /* its text instead; script is then its name in messages */
 
-    const char *const *listen; /* "host:port", "[v6]:port" or "unix:/path"; replaces the script's */
-    size_t listen_count;       /* 0: what the script says, else 127.0.0.1:8080 */
+    /* "host:port", "[v6]:port", "unix:/path", or "fd:N" for a socket that listens already: N is the
+     * host's, and may be closed after tidegate_start(); replaces the script's */
+    const char *const *listen;
+    size_t listen_count; /* 0: what the script says, else 127.0.0.1:8080 */
 
     /* "NAME=VALUE" with the names of a service table's limits, sizes in bytes and times in seconds;
      * they win over the script's.  A bad one: TIDEGATE_EINVAL, and tidegate_error() says which. */
@@ -76,6 +78,11 @@ struct tidegate_options {
     void (*log)(void *arg, enum tidegate_level level, const char *line);
     void *log_arg;                 /* borrowed */
     enum tidegate_level log_level; /* lines below it are not made; TIDEGATE_INFO by default */
+
+    /* Called when the script begins to be loaded anew (TIDEGATE_AGAIN), and when that has ended: with
+     * TIDEGATE_OK, or why the last good script serves on.  On the thread that loads.  May be NULL. */
+    void (*on_reload)(void *arg, enum tidegate_status status);
+    void *on_reload_arg; /* borrowed */
 };
 
 /* Fills *options with the defaults; size is sizeof *options in the caller. */
@@ -117,6 +124,50 @@ TIDEGATE_API enum tidegate_status tidegate_reload(struct tidegate *g);
 
 /* Any thread: how many times the script was loaded and switched to; 1 after tidegate_new(). */
 TIDEGATE_API uint64_t tidegate_generation(const struct tidegate *g);
+
+/* --- What is going on --------------------------------------------------------------------------- */
+
+/* Any thread: how many workers there are. */
+TIDEGATE_API unsigned tidegate_workers(const struct tidegate *g);
+
+/* An exchange that is open.  The strings are good until the function that was given them returns. */
+struct tidegate_exchange_info {
+    unsigned worker;     /* from 1 on */
+    uint64_t generation; /* of the script that it began with */
+    const char *id;      /* as request.id */
+    const char *peer;    /* its address; "unix:" for unix sockets */
+    const char *method;
+    const char *target; /* as sent, perhaps cut */
+    const char *route;  /* its name, else its method and path; "" when it is none's */
+    const char *phase;  /* "enter", "leave", "error", "body"; "sent": all is written */
+    const char *where;  /* where the script waits for something: "app.lua:12", or "" */
+    uint64_t age;       /* milliseconds */
+    uint64_t bytes;     /* of body, written so far */
+    uint64_t unsent;    /* bytes that wait for the client */
+    uint64_t stalled;   /* milliseconds for which it has taken none of them */
+};
+
+struct tidegate_worker_info {
+    unsigned worker;
+    int ended;            /* not 0: it serves no more, and the rest is nothing */
+    uint64_t generation;  /* that its new requests go to */
+    uint64_t generations; /* scripts that are held: this one, and those whose exchanges go on */
+    uint64_t connections;
+    uint64_t exchanges;  /* open, those beyond `most` too */
+    uint64_t lua_memory; /* bytes, of the newest script's state */
+};
+
+/* Any thread: asks every worker for its open exchanges, the oldest connections first, at most so many
+ * of each.  exchange is called for each of them, then worker once, on that worker's own thread, between
+ * its other work: on several threads at a time, for different workers.  done is called when all have
+ * answered, at the latest in tidegate_free().  A worker that computes answers later; one that is stuck,
+ * or a gateway that does not run yet, does not.  None of them may wait, or call anything of g's.
+ * TIDEGATE_ENOMEM: none is called. */
+TIDEGATE_API enum tidegate_status tidegate_snapshot(
+    struct tidegate *g, size_t most,
+    void (*exchange)(void *arg, const struct tidegate_exchange_info *),
+    void (*worker)(void *arg, const struct tidegate_worker_info *), void (*done)(void *arg),
+    void *arg);
 
 /* Ends every exchange, then frees.  tidegate_run() has returned.  NULL is fine. */
 TIDEGATE_API void tidegate_free(struct tidegate *g);

@@ -37,6 +37,8 @@ struct tidegate {
     struct tg_log log;
     void (*host_log)(void *arg, enum tidegate_level level, const char *line);
     void *host_log_arg;
+    void (*on_reload)(void *arg, enum tidegate_status status);
+    void *on_reload_arg;
     int (*setup)(struct lua_State *L, void *arg);
     void *setup_arg;
     char *script;
@@ -60,6 +62,8 @@ struct tidegate {
     const struct tg_generation *last; /* the first worker's newest; while it loads, the loader's */
     struct tg_buf error;
 };
+
+enum tidegate_status tg_public_status(enum tg_status status);
 
 /* Loads the script for the first worker (and so learns how many there are to be) and then for the
  * others, and sets them up.  On TG_EINVAL g->error has the script's problems. */

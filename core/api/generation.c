@@ -248,7 +248,7 @@ static void log_problems(struct tidegate *g, struct tg_buf *problems, enum tg_st
         tg_log(&g->log, TG_LOG_ERROR, "reload: the last good script serves on: %s", why);
 }
 
-enum tg_status tg_gateway_reload(struct tidegate *g)
+static enum tg_status reload(struct tidegate *g)
 {
     uint64_t began = tg_clock_ns();
     uint64_t number = atomic_load(&g->common.number) + 1;
@@ -271,5 +271,19 @@ enum tg_status tg_gateway_reload(struct tidegate *g)
     }
     tg_buf_fini(&problems);
     tg_free(loaded);
+    return status;
+}
+
+static void tell(const struct tidegate *g, enum tidegate_status status)
+{
+    if (g->on_reload)
+        g->on_reload(g->on_reload_arg, status);
+}
+
+enum tg_status tg_gateway_reload(struct tidegate *g)
+{
+    tell(g, TIDEGATE_AGAIN);
+    enum tg_status status = reload(g);
+    tell(g, status == TG_EINVAL ? TIDEGATE_ESCRIPT : tg_public_status(status));
     return status;
 }

@@ -35,7 +35,7 @@ const char *tidegate_error(const struct tidegate *g)
     return g->error.p ? g->error.p : "";
 }
 
-static enum tidegate_status public_status(enum tg_status status)
+enum tidegate_status tg_public_status(enum tg_status status)
 {
     switch (status) {
     case TG_OK:
@@ -163,6 +163,8 @@ enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_o
     g->made_at = tg_clock_coarse_ms();
     g->host_log = options->log;
     g->host_log_arg = options->log_arg;
+    g->on_reload = options->on_reload;
+    g->on_reload_arg = options->on_reload_arg;
     g->log = (struct tg_log){options->log ? pass_log : NULL, g, (enum tg_level)options->log_level};
     tg_buf_init(&g->error, TG_ERROR_MAX);
 
@@ -177,7 +179,7 @@ enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_o
     }
     if (status != TG_OK) {
         tidegate_free(g);
-        return public_status(status);
+        return tg_public_status(status);
     }
     *out = g;
     return TIDEGATE_OK;
@@ -226,7 +228,7 @@ static enum tidegate_status refused(struct tidegate *g, const char *address, con
                                     enum tg_status status)
 {
     set_error(g, address, why);
-    return public_status(status == TG_EINVAL ? TG_EIO : status);
+    return tg_public_status(status == TG_EINVAL ? TG_EIO : status);
 }
 
 enum tidegate_status tidegate_start(struct tidegate *g)
@@ -330,7 +332,7 @@ enum tidegate_status tidegate_reload(struct tidegate *g)
 {
     if (!server_of(g) && !g->started)
         return TIDEGATE_EINVAL;
-    return public_status(tg_loader_ask(g));
+    return tg_public_status(tg_loader_ask(g));
 }
 
 uint64_t tidegate_generation(const struct tidegate *g)
@@ -463,7 +465,7 @@ enum tidegate_status tidegate_explain(const struct tidegate *g, const char *meth
         e->match.kind == TG_MATCH_FOUND ? route_of(script, e->match.route) : NULL;
     if (route) {
         struct tidegate_route_info info = describe(route, names);
-        status = public_status(copy_params(e));
+        status = tg_public_status(copy_params(e));
         if (status == TIDEGATE_OK)
             fn(arg, &info, e->params, e->match.param_count);
     }

@@ -6,6 +6,7 @@
 
 #include <event2/event.h>
 
+#include "api/snapshot.h"
 #include "io/loop.h"
 #include "upstream/client.h"
 #include "util/mem.h"
@@ -198,6 +199,7 @@ static void on_wake(void *arg)
     struct tg_worker *w = arg;
     if (w->current)
         follow(w);
+    tg_snapshot_answer(w);
     stop(w);
 }
 
@@ -298,11 +300,14 @@ bool tg_worker_run(struct tg_worker *w)
     if (!w->drained)
         event_base_dispatch(w->base);
     tg_worker_stop_alarm(w);
+    tg_snapshot_end(w);
     return w->drained;
 }
 
 void tg_worker_close(struct tg_worker *w)
 {
+    if (w->lock_made)
+        tg_snapshot_end(w);
     tg_memories_close(&w->memories);
     tg_server_free(w->server);
     while (w->retired) {

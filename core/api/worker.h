@@ -18,6 +18,7 @@
 #include "topic/post.h"
 
 struct tg_worker;
+struct tg_asked; /* snapshot.h */
 
 /* One loading of the script, in one worker. */
 struct tg_generation {
@@ -78,6 +79,8 @@ struct tg_worker {
     pthread_mutex_t lock;
     bool lock_made;
     struct tg_generation *next; /* under lock: not yet published, or not yet taken */
+    struct tg_asked *asked;     /* under lock: snapshots that are wanted of it */
+    bool over;                  /* under lock: its loop has ended */
 };
 
 /* Its loop: base, or one of its own where that is NULL.  On a failure w is to be closed all the same. */

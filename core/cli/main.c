@@ -3,15 +3,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/control.h"
 #include "cli/log.h"
 #include "cli/options.h"
 #include "cli/routes.h"
 #include "cli/signals.h"
+#include "cli/systemd.h"
+#include "cli/top.h"
 
 enum exit_code { EXIT_FINE, EXIT_SCRIPT, EXIT_USAGE, EXIT_SYSTEM };
 
@@ -55,14 +59,62 @@ static enum exit_code report(struct cli_log *log, const struct tidegate *g, cons
     return code_of(status);
 }
 
-static enum tidegate_status load(struct tidegate **g, const struct cli_options *options,
-                                 struct cli_log *log)
+/* What the command runs with, besides its options. */
+struct running {
+    const struct cli_options *options;
+    struct cli_log *log;
+    struct cli_systemd *systemd; /* NULL: for commands that serve nothing */
+    struct cli_signals *signals;
+    struct cli_control *control;
+};
+
+static void on_reload(void *arg, enum tidegate_status status)
 {
+    const struct running *running = arg;
+    if (status == TIDEGATE_AGAIN)
+        cli_systemd_notify(running->systemd,
+                           "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=Loading the script",
+                           cli_systemd_now());
+    else
+        cli_systemd_notify(running->systemd, "READY=1\nSTATUS=%s",
+                           status == TIDEGATE_OK
+                               ? "Serving"
+                               : "Serving the last good script: it could not be loaded anew");
+}
+
+/* Sockets that were handed over are what it listens on, unless the command line says something else;
+ * "fd:NAME" there is one of them. */
+static bool choose_addresses(const struct running *running, struct tidegate_options *o)
+{
+    const struct cli_options *options = running->options;
+    o->listen = options->listen;
+    o->listen_count = options->listen_count;
+    if (!running->systemd)
+        return true;
+    if (!o->listen_count)
+        o->listen = cli_systemd_sockets(running->systemd, &o->listen_count);
+    for (size_t i = 0; i < options->listen_count; i++) {
+        if (strncmp(options->listen[i], "fd:", 3) != 0)
+            continue;
+        const char *found = cli_systemd_find(running->systemd, options->listen[i]);
+        if (!found) {
+            cli_log_say(running->log, options->listen[i], "no socket of this name was handed over");
+            return false;
+        }
+        options->listen[i] = found;
+    }
+    return true;
+}
+
+static enum tidegate_status load(struct tidegate **g, struct running *running)
+{
+    const struct cli_options *options = running->options;
     struct tidegate_options o;
+    *g = NULL;
     tidegate_options_init(&o, sizeof o);
     o.script = options->script;
-    o.listen = options->listen;
-    o.listen_count = options->listen_count;
+    if (!choose_addresses(running, &o))
+        return TIDEGATE_EINVAL;
     o.limits = options->limits;
     o.limit_count = options->limit_count;
     o.workers = options->workers;
@@ -71,23 +123,46 @@ static enum tidegate_status load(struct tidegate **g, const struct cli_options *
     o.watch = options->watch;
     o.alarm_signal = CLI_ALARM_SIGNAL;
     o.log = cli_log_line;
-    o.log_arg = log;
+    o.log_arg = running->log;
+    o.on_reload = on_reload;
+    o.on_reload_arg = running;
     return tidegate_new(g, &o);
 }
 
 /* --- run -------------------------------------------------------------------------------------- */
 
+static size_t print_pid(char *text, size_t size)
+{
+    int len = snprintf(text, size, "%ld\n", (long)getpid());
+    return len < 0 ? 0 : (size_t)len;
+}
+
 static int write_pidfile(const char *path)
 {
     char text[32];
-    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    size_t len = print_pid(text, sizeof text);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return errno;
-    int error = write(fd, text, (size_t)len) == len ? 0 : errno;
+    int error = write(fd, text, len) == (ssize_t)len ? 0 : errno;
     if (close(fd) != 0 && !error)
         error = errno;
     return error;
+}
+
+/* Unless it is another's by now, who has taken our place. */
+static void remove_pidfile(const char *path)
+{
+    char ours[32];
+    char text[32];
+    size_t len = print_pid(ours, sizeof ours);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t n = read(fd, text, sizeof text);
+    close(fd);
+    if (n == (ssize_t)len && memcmp(text, ours, len) == 0)
+        unlink(path);
 }
 
 static void announce(const struct tidegate *g, struct cli_log *log)
@@ -108,21 +183,30 @@ static void die(struct cli_log *log)
 }
 
 /* From listening to the end. */
-static enum exit_code serve(struct tidegate *g, const struct cli_options *options,
-                            struct cli_log *log)
+static enum exit_code serve(struct tidegate *g, struct running *running)
 {
+    const char *pidfile = running->options->pidfile;
+    struct cli_log *log = running->log;
     enum tidegate_status status = tidegate_start(g);
     if (status != TIDEGATE_OK)
         return report(log, g, "listen", status);
-    int error = options->pidfile ? write_pidfile(options->pidfile) : 0;
+    cli_systemd_release_sockets(running->systemd);
+    int error = pidfile ? write_pidfile(pidfile) : 0;
     if (error) {
-        cli_log_say(log, options->pidfile, strerrordesc_np(error));
+        cli_log_say(log, pidfile, strerrordesc_np(error));
+        return EXIT_SYSTEM;
+    }
+    const char *control = running->options->control;
+    running->control = control ? cli_control_start(g, control, &error) : NULL;
+    if (error) {
+        cli_log_say(log, control, strerrordesc_np(error));
         return EXIT_SYSTEM;
     }
     announce(g, log);
+    cli_systemd_notify(running->systemd, "READY=1\nSTATUS=Serving");
     status = tidegate_run(g);
-    if (options->pidfile)
-        unlink(options->pidfile);
+    if (pidfile)
+        remove_pidfile(pidfile);
     if (status == TIDEGATE_OK)
         return EXIT_FINE;
     report(log, g, "run", status);
@@ -131,13 +215,12 @@ static enum exit_code serve(struct tidegate *g, const struct cli_options *option
     return EXIT_SYSTEM;
 }
 
-static enum exit_code run(struct tidegate *g, const struct cli_options *options,
-                          struct cli_log *log, struct cli_signals **signals)
+static enum exit_code run(struct tidegate *g, struct running *running)
 {
-    *signals = cli_signals_start(g, log);
-    if (*signals)
-        return serve(g, options, log);
-    cli_log_say(log, "signals", "no thread or pipe for them");
+    running->signals = cli_signals_start(g, running->log, running->systemd);
+    if (running->signals)
+        return serve(g, running);
+    cli_log_say(running->log, "signals", "no thread or pipe for them");
     return EXIT_SYSTEM;
 }
 
@@ -158,16 +241,18 @@ static void print_verdict(const struct tidegate *g, const char *script)
 }
 
 /* The commands that have a script. */
-static enum exit_code do_script(const struct cli_options *options, struct cli_log *log)
+static enum exit_code do_script(struct running *running)
 {
     struct tidegate *g;
-    struct cli_signals *signals = NULL;
+    const struct cli_options *options = running->options;
     enum exit_code code = EXIT_FINE;
-    enum tidegate_status status = load(&g, options, log);
-    if (status != TIDEGATE_OK)
-        code = report(log, g, options->script, status);
+    enum tidegate_status status = load(&g, running);
+    if (status == TIDEGATE_EINVAL && !g)
+        code = EXIT_USAGE; /* it has been said */
+    else if (status != TIDEGATE_OK)
+        code = report(running->log, g, options->script, status);
     else if (options->command == CLI_RUN)
-        code = run(g, options, log, &signals);
+        code = run(g, running);
     else if (options->command == CLI_ROUTES)
         cli_routes_print(g, stdout);
     else if (options->command == CLI_EXPLAIN)
@@ -175,10 +260,37 @@ static enum exit_code do_script(const struct cli_options *options, struct cli_lo
             cli_explain_print(g, options->method, options->path, stdout) ? EXIT_FINE : EXIT_SCRIPT;
     else
         print_verdict(g, options->script);
-    cli_signals_release(signals);
+    cli_control_stop(running->control);
+    cli_signals_release(running->signals);
     tidegate_free(g);
-    cli_signals_stop(signals);
+    cli_signals_stop(running->signals);
     return code;
+}
+
+/* The environment is read first: no thread is there yet. */
+static enum exit_code with_log(const struct cli_options *options)
+{
+    enum exit_code code = EXIT_SYSTEM;
+    struct running running = {.options = options};
+    if (options->command == CLI_RUN)
+        running.systemd = cli_systemd_open();
+    running.log = cli_log_open(STDERR_FILENO);
+    if (!running.log || (options->command == CLI_RUN && !running.systemd))
+        fputs("tidegate: no memory or thread to begin with\n", stderr);
+    else
+        code = do_script(&running);
+    cli_log_close(running.log);
+    cli_systemd_close(running.systemd);
+    return code;
+}
+
+static enum exit_code top(const struct cli_options *options)
+{
+    struct cli_top_options o = {options->control, options->json, options->once};
+    int error = cli_top(&o);
+    if (error)
+        fprintf(stderr, "tidegate: %s: %s\n", options->control, strerrordesc_np(error));
+    return error ? EXIT_SYSTEM : EXIT_FINE;
 }
 
 static enum exit_code do_command(const struct cli_options *options)
@@ -191,14 +303,7 @@ static enum exit_code do_command(const struct cli_options *options)
         printf("tidegate %s\n", tidegate_version());
         return EXIT_FINE;
     }
-    struct cli_log *log = cli_log_open(STDERR_FILENO);
-    if (!log) {
-        fputs("tidegate: log: no memory or thread for it\n", stderr);
-        return EXIT_SYSTEM;
-    }
-    enum exit_code code = do_script(options, log);
-    cli_log_close(log);
-    return code;
+    return options->command == CLI_TOP ? top(options) : with_log(options);
 }
 
 int main(int argc, char **argv)

@@ -13,13 +13,17 @@ const char cli_usage[] =
     "       tidegate routes SCRIPT            list its routes\n"
     "       tidegate explain SCRIPT METHOD PATH\n"
     "                                         which route that is, through what, with what\n"
+    "       tidegate top --control PATH [--json] [--once]\n"
+    "                                         what the gateway of this control socket is doing\n"
     "       tidegate version\n"
     "       tidegate help\n"
     "\n"
     "Options of run:\n"
-    "  --listen ADDR    HOST:PORT, [V6]:PORT or unix:/PATH; port 0 takes a free one; may be "
-    "repeated;\n"
-    "                   replaces what the script says (127.0.0.1:8080 where neither says)\n"
+    "  --listen ADDR    HOST:PORT, [V6]:PORT or unix:/PATH; port 0 takes a free one; or fd:N or "
+    "fd:NAME,\n"
+    "                   a socket that is handed over; may be repeated.  Without it: the sockets "
+    "that\n"
+    "                   are handed over, else what the script says, else 127.0.0.1:8080\n"
     "  --workers N      event loops, each with a thread and a Lua state; what the script says, "
     "else\n"
     "                   one for each processor\n"
@@ -29,6 +33,7 @@ const char cli_usage[] =
     "  --dev            show unhandled errors to the client\n"
     "  --quiet          no access log\n"
     "  --pidfile FILE   holds the process's number while it serves\n"
+    "  --control PATH   a unix socket for `tidegate top`\n"
     "\n"
     "SIGHUP loads the script anew; when that fails, the last good one serves on.\n"
     "A first SIGINT or SIGTERM lets what is in flight finish, a second ends it at once.\n"
@@ -69,6 +74,26 @@ static bool set_pidfile(struct cli_options *options, const char *value)
     return true;
 }
 
+static bool set_control(struct cli_options *options, const char *value)
+{
+    options->control = value;
+    return true;
+}
+
+static bool set_json(struct cli_options *options, const char *value)
+{
+    (void)value;
+    options->json = true;
+    return true;
+}
+
+static bool set_once(struct cli_options *options, const char *value)
+{
+    (void)value;
+    options->once = true;
+    return true;
+}
+
 /* A whole number in decimal digits from least to most, else -1. */
 static long number(const char *text, long least, long most)
 {
@@ -97,13 +122,15 @@ static bool is_address(const char *text)
     const char *colon = strrchr(text, ':');
     if (strncmp(text, "unix:", 5) == 0)
         return text[5] != '\0';
+    if (strncmp(text, "fd:", 3) == 0)
+        return text[3] != '\0';
     return colon && colon != text && number(colon + 1, 0, 65535) >= 0;
 }
 
 static bool set_listen(struct cli_options *options, const char *value)
 {
     if (!is_address(value)) {
-        fprintf(stderr, "tidegate: --listen: %s is not HOST:PORT, [V6]:PORT or unix:/PATH\n",
+        fprintf(stderr, "tidegate: --listen: %s is not HOST:PORT, [V6]:PORT, unix:/PATH or fd:N\n",
                 value);
         return false;
     }
@@ -124,27 +151,26 @@ static const struct command {
     enum cli_command command;
     bool script;
 } commands[] = {
-    {"run", CLI_RUN, true},
-    {"check", CLI_CHECK, true},
-    {"routes", CLI_ROUTES, true},
-    {"explain", CLI_EXPLAIN, true},
-    {"version", CLI_VERSION, false},
-    {"help", CLI_HELP, false},
-    {"--version", CLI_VERSION, false},
-    {"--help", CLI_HELP, false},
-    {"-h", CLI_HELP, false},
+    {"run", CLI_RUN, true},       {"check", CLI_CHECK, true},
+    {"routes", CLI_ROUTES, true}, {"explain", CLI_EXPLAIN, true},
+    {"top", CLI_TOP, false},      {"version", CLI_VERSION, false},
+    {"help", CLI_HELP, false},    {"--version", CLI_VERSION, false},
+    {"--help", CLI_HELP, false},  {"-h", CLI_HELP, false},
 };
 
-/* All of them are run's. */
+enum { RUN = 1U << CLI_RUN, TOP = 1U << CLI_TOP };
+
 static const struct option {
     const char *name;
     bool (*set)(struct cli_options *options, const char *value);
     bool has_value;
+    unsigned commands; /* whose it is */
 } table[] = {
-    {"--listen", set_listen, true},   {"--limit", set_limit, true},
-    {"--workers", set_workers, true}, {"--dev", set_dev, false},
-    {"--watch", set_watch, false},    {"--quiet", set_quiet, false},
-    {"--pidfile", set_pidfile, true},
+    {"--listen", set_listen, true, RUN},   {"--limit", set_limit, true, RUN},
+    {"--workers", set_workers, true, RUN}, {"--dev", set_dev, false, RUN},
+    {"--watch", set_watch, false, RUN},    {"--quiet", set_quiet, false, RUN},
+    {"--pidfile", set_pidfile, true, RUN}, {"--control", set_control, true, RUN | TOP},
+    {"--json", set_json, false, TOP},      {"--once", set_once, false, TOP},
 };
 
 enum {
@@ -247,6 +273,8 @@ static int take_option(struct cli_options *options, char **words)
     const struct option *option = find_option(words[0], &value);
     if (!option)
         return 0;
+    if (!(option->commands & 1U << options->command))
+        return refuse(option->name, "this command does not have this option");
     if (!option->has_value && value)
         return refuse(option->name, "takes no value");
     int taken = option->has_value && !value ? 2 : 1;
@@ -289,7 +317,7 @@ static bool parse_rest(struct cli_options *options, const struct command *comman
         } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             options->command = CLI_HELP;
             return true;
-        } else if (command->command != CLI_RUN) {
+        } else if (command->command != CLI_RUN && command->command != CLI_TOP) {
             return refuse(word, "this command takes no options");
         } else {
             int taken = take_option(options, words);
@@ -298,6 +326,8 @@ static bool parse_rest(struct cli_options *options, const struct command *comman
             words += taken;
         }
     }
+    if (command->command == CLI_TOP && !options->control)
+        return refuse(command->name, "needs --control and the path of a gateway's socket");
     if (command->command == CLI_EXPLAIN && options->script && !options->path)
         return refuse(command->name, "needs a method and a path");
     return !command->script || options->script || refuse(command->name, "needs a script");

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum cli_command { CLI_RUN, CLI_CHECK, CLI_ROUTES, CLI_EXPLAIN, CLI_VERSION, CLI_HELP };
+enum cli_command { CLI_RUN, CLI_CHECK, CLI_ROUTES, CLI_EXPLAIN, CLI_TOP, CLI_VERSION, CLI_HELP };
 
 struct cli_options {
     enum cli_command command;
@@ -17,6 +17,9 @@ struct cli_options {
     const char **limits; /* the same */
     size_t limit_count;
     const char *pidfile;
+    const char *control; /* for run and top */
+    bool json;           /* for top, like the next */
+    bool once;
     unsigned workers; /* 0: not said */
     bool dev;
     bool watch;

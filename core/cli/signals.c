@@ -7,16 +7,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 struct cli_signals {
     struct cli_log *log;
+    const struct cli_systemd *systemd;
     pthread_t thread;
     pthread_mutex_t lock;
     struct tidegate *g; /* under lock; NULL once released */
+    atomic_bool alive;  /* all workers have answered since they were last asked */
     int pipe[2];
 };
 
@@ -59,6 +63,8 @@ static void stop(struct cli_signals *signals, unsigned count)
     cli_log_line(signals->log, TIDEGATE_INFO,
                  count == 1 ? "stopping: what is in flight may finish; a second signal ends it"
                             : "stopping at once");
+    if (count == 1)
+        cli_systemd_notify(signals->systemd, "STOPPING=1\nSTATUS=Finishing what is in flight");
     if (count == 2) {
         handle(SIGINT, SIG_DFL);
         handle(SIGTERM, SIG_DFL);
@@ -80,12 +86,58 @@ static void reload(struct cli_signals *signals)
         cli_log_line(signals->log, TIDEGATE_ERROR, "reload: there is no thread for it");
 }
 
+/* --- The watchdog ----------------------------------------------------------------------------- */
+
+static void on_exchange(void *arg, const struct tidegate_exchange_info *info)
+{
+    (void)arg;
+    (void)info;
+}
+
+static void on_worker(void *arg, const struct tidegate_worker_info *info)
+{
+    (void)arg;
+    (void)info;
+}
+
+static void on_answered(void *arg)
+{
+    struct cli_signals *signals = arg;
+    atomic_store(&signals->alive, true);
+}
+
+/* The process lives when the loop of each worker does: a single one that is stuck is reason enough to
+ * start it anew. */
+static void beat(struct cli_signals *signals)
+{
+    if (!atomic_exchange(&signals->alive, false))
+        return;
+    cli_systemd_notify(signals->systemd, "WATCHDOG=1");
+    pthread_mutex_lock(&signals->lock);
+    if (!signals->g || tidegate_snapshot(signals->g, 0, on_exchange, on_worker, on_answered,
+                                         signals) != TIDEGATE_OK)
+        atomic_store(&signals->alive, true);
+    pthread_mutex_unlock(&signals->lock);
+}
+
+/* Until there is a byte in the pipe. */
+static void wait_for_signal(struct cli_signals *signals)
+{
+    int interval = cli_systemd_watchdog_ms(signals->systemd);
+    struct pollfd polled = {signals->pipe[0], POLLIN, 0};
+    while (poll(&polled, 1, interval ? interval : -1) == 0)
+        beat(signals);
+}
+
+/* --- The thread ------------------------------------------------------------------------------- */
+
 static void *act_on_signals(void *arg)
 {
     struct cli_signals *signals = arg;
     unsigned count = 0;
     char byte;
     for (;;) {
+        wait_for_signal(signals);
         ssize_t n = read(signals->pipe[0], &byte, 1);
         if (n == 1 && byte == SIGHUP)
             reload(signals);
@@ -96,13 +148,16 @@ static void *act_on_signals(void *arg)
     }
 }
 
-struct cli_signals *cli_signals_start(struct tidegate *g, struct cli_log *log)
+struct cli_signals *cli_signals_start(struct tidegate *g, struct cli_log *log,
+                                      const struct cli_systemd *systemd)
 {
     struct cli_signals *signals = calloc(1, sizeof *signals);
     if (!signals)
         return NULL;
     signals->g = g;
     signals->log = log;
+    signals->systemd = systemd;
+    atomic_init(&signals->alive, true);
     pthread_mutex_init(&signals->lock, NULL);
     if (pipe2(signals->pipe, O_CLOEXEC) != 0)
         goto fail;

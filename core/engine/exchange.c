@@ -241,6 +241,13 @@ static bool release_nothing(struct tg_exchange *x)
     return false;
 }
 
+static void where_nothing(const struct tg_exchange *x, char *text, size_t size)
+{
+    (void)x;
+    (void)size;
+    *text = '\0';
+}
+
 static const struct tg_script_ops no_script_ops = {
     .produce = produce_nothing,
     .entered = produce_nothing,
@@ -248,6 +255,7 @@ static const struct tg_script_ops no_script_ops = {
     .cancel = do_nothing,
     .close = close_nothing,
     .release = release_nothing,
+    .where = where_nothing,
 };
 
 /* A stream that may last for days must not keep a script alive that was long replaced, nor what only
@@ -689,6 +697,7 @@ void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn)
     x->engine = engine;
     x->script = engine->script;
     x->script->users++;
+    x->generation = x->script->generation;
     x->conn = conn;
     x->number = ++engine->exchanges;
     tg_count(&engine->stats.begun, 1);
@@ -786,6 +795,16 @@ enum tg_stage tg_exchange_stage(const struct tg_exchange *x)
 const char *tg_exchange_route(const struct tg_exchange *x)
 {
     return x->chain && x->chain->name ? x->chain->name : "(no route)";
+}
+
+const char *tg_exchange_phase(const struct tg_exchange *x)
+{
+    return x->phase == TG_PHASE_SENT ? "sent" : tg_stage_name(tg_exchange_stage(x));
+}
+
+int tg_exchange_print_id(const struct tg_exchange *x, char id[TG_EXCHANGE_ID_SIZE])
+{
+    return snprintf(id, TG_EXCHANGE_ID_SIZE, "%08" PRIx32 "-%" PRIx64, x->engine->epoch, x->number);
 }
 
 bool tg_exchange_is_head(const struct tg_exchange *x)

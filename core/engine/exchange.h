@@ -52,6 +52,8 @@ struct tg_script_ops {
     /* The rest of the body needs no script: true when nothing else of the exchange does, and the
      * script has let go of x. */
     bool (*release)(struct tg_exchange *x);
+    /* Prints where the script waits ("app.lua:12"), cut to size, or nothing. */
+    void (*where)(const struct tg_exchange *x, char *text, size_t size);
 };
 
 /* A route's interceptors, its handler last. */
@@ -69,6 +71,7 @@ struct tg_script {
     struct tg_router *router;         /* its routes are struct tg_chain */
     const struct tg_chain *around;    /* the service's interceptors, with no handler */
     const struct tg_chain *not_found; /* the same and the script's handler; NULL: a plain 404 */
+    uint64_t generation;              /* which loading it is; 0 for engine->none */
     size_t users;                     /* exchanges that are not over */
     void (*on_unused)(void *arg);     /* the last of them has ended; it must not free the script */
     void *on_unused_arg;
@@ -132,7 +135,8 @@ struct tg_exchange {
     struct tg_conn *conn;
     void *script_data; /* the script's side of it; NULL until it has one */
     uint64_t number;
-    uint64_t started; /* nanoseconds */
+    uint64_t started;    /* nanoseconds */
+    uint64_t generation; /* of the script that it began with */
 
     const struct tg_chain *chain;
     struct tg_param *params; /* param_count of them */
@@ -211,6 +215,13 @@ enum tg_stage tg_exchange_stage(const struct tg_exchange *x);
 
 /* The route's name for messages: never NULL. */
 const char *tg_exchange_route(const struct tg_exchange *x);
+
+/* "enter", …; "sent" when all is written. */
+const char *tg_exchange_phase(const struct tg_exchange *x);
+
+/* Its id, as the request has it. */
+enum { TG_EXCHANGE_ID_SIZE = 32 };
+int tg_exchange_print_id(const struct tg_exchange *x, char id[TG_EXCHANGE_ID_SIZE]);
 
 /* Whether the request's method is HEAD. */
 bool tg_exchange_is_head(const struct tg_exchange *x);

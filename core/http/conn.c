@@ -17,6 +17,7 @@
 
 #include <event2/event.h>
 
+#include "util/clock.h"
 #include "util/mem.h"
 
 static void watch(struct tg_conn *conn, short what);
@@ -462,6 +463,8 @@ static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info,
 {
     struct tg_conn *conn = arg;
     size_t len = evbuffer_get_length(out);
+    if (info->n_deleted || !conn->unsent)
+        conn->moved_at = tg_clock_coarse_ms();
     conn->unsent = len;
     if (!info->n_deleted)
         return;
@@ -544,10 +547,21 @@ void tg_conn_take(struct tg_conn *conn, const struct tg_conn_events *events, voi
     conn->owner = arg;
 }
 
+static bool has_unread(const struct tg_conn *conn)
+{
+    char byte;
+    return recv(bufferevent_getfd(conn->bev), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Whoever has sent a request, or has connected just now to send one, gets his answer. */
 void tg_conn_close_idle(struct tg_conn *conn)
 {
-    if (conn->state == TG_CONN_HEAD)
+    if (conn->state != TG_CONN_HEAD || conn->partial || has_unread(conn))
+        return;
+    if (conn->req)
         tg_conn_destroy(conn, TG_GONE_SHUTDOWN);
+    else
+        tg_deadline_set(&conn->deadline, TG_LINGER_MS);
 }
 
 /* --- The beginning ---------------------------------------------------------------------------- */

@@ -80,6 +80,10 @@ const struct tg_sink_ops *tg_conn_sink(const struct tg_conn *conn); /* the sink 
 bool tg_conn_committed(const struct tg_conn *conn);
 uint64_t tg_conn_sent(const struct tg_conn *conn); /* bytes of body taken so far */
 
+/* Bytes of it that wait for the client, those of a file that is being sent too, and for how many
+ * milliseconds it has taken none of them. */
+uint64_t tg_conn_unsent(const struct tg_conn *conn, uint64_t *stalled);
+
 /* The response is whole (its last send said so): `finished` follows, from the loop or, when
  * everything is with the kernel already, before it returns. */
 void tg_conn_finish(struct tg_conn *conn);

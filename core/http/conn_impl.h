@@ -68,8 +68,9 @@ struct tg_conn {
     bool wake_due; /* it has chores, and is on the server's list */
 
     struct bufferevent *bev;
-    int fd;                          /* the bufferevent's, once evcon is known */
-    size_t unsent;                   /* bytes in its output */
+    int fd;            /* the bufferevent's, once evcon is known */
+    size_t unsent;     /* bytes in its output */
+    uint64_t moved_at; /* coarse milliseconds: when some were put there, or taken, last */
     struct evhttp_connection *evcon; /* NULL until learned */
     char *address;                   /* the peer's, where it is counted; else NULL */
     struct evhttp_request *req;      /* that evhttp waits with, from the first on; see conn.c */
@@ -170,6 +171,7 @@ void tg_file_send_free(struct tg_conn *conn);
  * memory. */
 struct evbuffer *tg_file_send_behind(struct tg_conn *conn);
 size_t tg_file_send_waiting(const struct tg_conn *conn); /* bytes in it */
+uint64_t tg_file_send_left(const struct tg_conn *conn);  /* bytes of the file */
 
 /* server.c */
 

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "http/reason.h"
+#include "util/clock.h"
 #include "util/mem.h"
 
 enum {
@@ -389,6 +390,13 @@ static const struct tg_sink_ops socket_sink = {
 const struct tg_sink_ops *tg_conn_sink(const struct tg_conn *conn)
 {
     return conn->ops ? conn->ops->sink : &socket_sink;
+}
+
+uint64_t tg_conn_unsent(const struct tg_conn *conn, uint64_t *stalled)
+{
+    uint64_t waiting = conn->unsent + tg_file_send_waiting(conn) + tg_file_send_left(conn);
+    *stalled = waiting ? tg_clock_coarse_ms() - conn->moved_at : 0;
+    return waiting;
 }
 
 bool tg_conn_committed(const struct tg_conn *conn)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/sendfile.h>
 
+#include "util/clock.h"
 #include "util/mem.h"
 
 enum {
@@ -50,6 +51,11 @@ size_t tg_file_send_waiting(const struct tg_conn *conn)
 {
     const struct tg_file_send *file = conn->file;
     return file && file->behind ? evbuffer_get_length(file->behind) : 0;
+}
+
+uint64_t tg_file_send_left(const struct tg_conn *conn)
+{
+    return conn->file ? conn->file->left : 0;
 }
 
 /* The whole file is sent: what stands behind it is next. */
@@ -117,6 +123,7 @@ static enum tg_status send_window(struct tg_conn *conn)
             return TG_ECLOSED;
         if (n <= 0)
             return TG_EIO;
+        conn->moved_at = tg_clock_coarse_ms();
         file->window -= (uint64_t)n;
         file->left -= (uint64_t)n;
         if (file->window)
@@ -234,6 +241,7 @@ enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len,
                                   .on_sent = on_sent,
                                   .arg = arg};
     conn->file = file;
+    conn->moved_at = tg_clock_coarse_ms();
     if (flags & TG_SEND_LAST)
         conn->reply.last = true;
     return begin(conn);

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,7 @@ struct listener {
     char *url;
     char *path; /* of a unix socket, to be removed; else NULL */
     uint16_t port;
+    bool one_queue; /* all workers accept from this very socket */
 };
 
 struct tg_server {
@@ -88,6 +91,15 @@ bool tg_server_stopping(const struct tg_server *server)
 size_t tg_server_connections(const struct tg_server *server)
 {
     return server->conn_count;
+}
+
+void tg_server_each(const struct tg_server *server, bool (*fn)(void *arg, const void *owner),
+                    void *arg)
+{
+    const struct tg_conn *conn;
+    TAILQ_FOREACH(conn, &server->conns, link)
+    if (conn->events && !fn(arg, conn->owner))
+        return;
 }
 
 struct tg_field *tg_server_field_space(struct tg_server *server, size_t *count)
@@ -428,6 +440,7 @@ static enum tg_status listen_unix(struct tg_server *server, const char *path, co
         return status;
     }
     snprintf(url, sizeof url, "unix:%s", path);
+    added->one_queue = true;
     added->path = tg_strdup(path);
     added->url = tg_strdup(url);
     return added->url && added->path ? TG_OK : TG_ENOMEM;
@@ -496,6 +509,77 @@ static bool split(const char *address, char *host, size_t size, const char **por
     return true;
 }
 
+/* A descriptor of our own for the same socket, and its queue. */
+static enum tg_status share(struct tg_server *server, int fd, struct listener **out,
+                            const char **why)
+{
+    unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    struct evconnlistener *l =
+        own < 0 ? NULL : evconnlistener_new(server->o.base, NULL, NULL, flags, 0, own);
+    *out = l ? add_listener(server, l) : NULL;
+    if (*out)
+        return TG_OK;
+    *why = strerrordesc_np(errno);
+    if (l)
+        evconnlistener_free(l);
+    else if (own >= 0)
+        close(own);
+    return TG_EIO;
+}
+
+static char *print_unix_url(const struct sockaddr_un *address, socklen_t len)
+{
+    char url[sizeof address->sun_path + 8];
+    size_t room = len > offsetof(struct sockaddr_un, sun_path)
+                      ? len - offsetof(struct sockaddr_un, sun_path)
+                      : 0;
+    bool abstract = room && !address->sun_path[0];
+    snprintf(url, sizeof url, "unix:%s%.*s", abstract ? "@" : "", (int)(abstract ? room - 1 : room),
+             address->sun_path + abstract);
+    return tg_strdup(url);
+}
+
+/* A socket that somebody else has made and listens on: it is his to remove. */
+static enum tg_status listen_inherited(struct tg_server *server, const char *number,
+                                       const char **why)
+{
+    struct sockaddr_storage address;
+    struct listener *added;
+    socklen_t len = sizeof address;
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    char *end;
+    long fd = strtol(number, &end, 10);
+    memset(&address, 0, sizeof address);
+    if (*number < '0' || *number > '9' || *end || fd > INT_MAX) {
+        *why = "expected fd: and a number";
+        return TG_EINVAL;
+    }
+    if (getsockname((int)fd, (struct sockaddr *)&address, &len) != 0 ||
+        getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) {
+        *why = strerrordesc_np(errno);
+        return TG_EIO;
+    }
+    int family = address.ss_family;
+    if (!listens || (family != AF_INET && family != AF_INET6 && family != AF_UNIX)) {
+        *why = "not a socket that listens for TCP or unix connections";
+        return TG_EINVAL;
+    }
+    evutil_make_socket_nonblocking((int)fd);
+    enum tg_status status = share(server, (int)fd, &added, why);
+    if (status != TG_OK)
+        return status;
+    added->one_queue = true;
+    if (family == AF_UNIX) {
+        added->url = print_unix_url((const struct sockaddr_un *)(const void *)&address, len);
+    } else {
+        no_delay(added->listener);
+        added->url = print_url((struct sockaddr *)&address, &added->port);
+    }
+    return added->url ? TG_OK : TG_ENOMEM;
+}
+
 enum tg_status tg_server_listen(struct tg_server *server, const char *address, const char **why)
 {
     char host[256];
@@ -510,8 +594,10 @@ enum tg_status tg_server_listen(struct tg_server *server, const char *address, c
     }
     if (strncmp(address, "unix:", 5) == 0)
         return listen_unix(server, address + 5, why);
+    if (strncmp(address, "fd:", 3) == 0)
+        return listen_inherited(server, address + 3, why);
     if (!split(address, host, sizeof host, &port)) {
-        *why = "expected host:port, [v6]:port or unix:/path";
+        *why = "expected host:port, [v6]:port, unix:/path or fd:number";
         return TG_EINVAL;
     }
     int error = getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, port, &hints, &found);
@@ -528,36 +614,20 @@ enum tg_status tg_server_listen(struct tg_server *server, const char *address, c
     return status;
 }
 
-/* A unix socket has one queue, whoever accepts from it. */
-static enum tg_status join_unix(struct tg_server *server, int fd, const char **why)
-{
-    unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC;
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    struct evconnlistener *l =
-        own < 0 ? NULL : evconnlistener_new(server->o.base, NULL, NULL, flags, 0, own);
-    if (l && add_listener(server, l))
-        return TG_OK;
-    *why = strerrordesc_np(errno);
-    if (l)
-        evconnlistener_free(l);
-    else if (own >= 0)
-        close(own);
-    return TG_EIO;
-}
-
 enum tg_status tg_server_join(struct tg_server *server, const struct tg_server *first,
                               const char **why)
 {
     for (size_t i = 0; i < first->listener_count; i++) {
         struct sockaddr_storage address;
+        struct listener *added;
         socklen_t len = sizeof address;
         memset(&address, 0, sizeof address);
         int fd = evconnlistener_get_fd(first->listeners[i].listener);
         enum tg_status status = TG_EIO;
         if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
             *why = strerrordesc_np(errno);
-        else if (address.ss_family == AF_UNIX)
-            status = join_unix(server, fd, why);
+        else if (first->listeners[i].one_queue)
+            status = share(server, fd, &added, why);
         else
             status = listen_inet(server, (struct sockaddr *)&address, len, why);
         if (status != TG_OK)

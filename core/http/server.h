@@ -37,7 +37,8 @@ struct tg_server *tg_server_new(const struct tg_server_options *options); /* NUL
 /* Ends every connection (gone: TG_GONE_SHUTDOWN), then frees.  NULL is fine. */
 void tg_server_free(struct tg_server *server);
 
-/* Listens on "host:port", "[v6]:port" or "unix:/path".  On failure *why is a static text or that of
+/* Listens on "host:port", "[v6]:port" or "unix:/path", or on "fd:N": a socket that listens already (N is
+ * borrowed, and may be closed after it).  On failure *why is a static text or that of
  * errno, and the result TG_EINVAL (the address) or TG_EIO (the system). */
 TG_MUST_CHECK enum tg_status tg_server_listen(struct tg_server *server, const char *address,
                                               const char **why);
@@ -56,5 +57,10 @@ uint16_t tg_server_port(const struct tg_server *server, size_t n);
 void tg_server_stop(struct tg_server *server, void (*on_idle_fn)(void *arg), void *arg);
 
 size_t tg_server_connections(const struct tg_server *server);
+
+/* Calls fn(arg, owner) for the owner of each request that was taken and is not over, the oldest
+ * connection first, until it returns false.  fn changes nothing. */
+void tg_server_each(const struct tg_server *server, bool (*fn)(void *arg, const void *owner),
+                    void *arg);
 
 #endif

@@ -289,9 +289,8 @@ static void push_port(lua_State *L, const struct tg_call *call)
 
 static void push_id(lua_State *L, const struct tg_call *call)
 {
-    char id[32];
-    int len = snprintf(id, sizeof id, "%08x-%llx", call->exchange->engine->epoch,
-                       (unsigned long long)call->exchange->number);
+    char id[TG_EXCHANGE_ID_SIZE];
+    int len = tg_exchange_print_id(call->exchange, id);
     lua_pushlstring(L, id, (size_t)len);
 }
 

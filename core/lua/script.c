@@ -212,6 +212,14 @@ static bool on_explain(struct tg_exchange *x)
     return tg_explain(x, script->o.path);
 }
 
+static void on_where(const struct tg_exchange *x, char *text, size_t size)
+{
+    const struct tg_call *call = x->script_data;
+    *text = '\0';
+    if (call)
+        tg_task_where(call->task, text, size);
+}
+
 static const struct tg_script_ops script_ops = {
     .produce = on_produce,
     .entered = on_entered,
@@ -220,6 +228,7 @@ static const struct tg_script_ops script_ops = {
     .cancel = on_cancel,
     .close = on_end,
     .release = on_release,
+    .where = on_where,
 };
 
 /* --- Constraints ------------------------------------------------------------------------------ */
@@ -704,6 +713,7 @@ enum tg_status tg_lua_script_new(struct tg_lua_script **out,
     script->limits = *options->limits;
     script->problems = problems;
     script->engine.ops = &script_ops;
+    script->engine.generation = options->host.generation;
     if (options->override)
         options->override(&script->limits, options->override_arg); /* the memory, while it loads */
     enum tg_status status = load_all(script);

@@ -45,6 +45,10 @@ bool tg_task_waiting(const struct tg_task *task);
 void *tg_task_owner(const struct tg_task *task);
 struct tg_lua *tg_task_lua(const struct tg_task *task);
 
+/* Where a task that waits does so in its script ("app.lua:12"), cut to size; "" when it does not wait.
+ * Any time, and without memory. */
+void tg_task_where(const struct tg_task *task, char *text, size_t size);
+
 /* --- Tasks below tasks ------------------------------------------------------------------------ */
 
 enum {

@@ -18,6 +18,8 @@ int harness_fail(lua_State *L, int error);
 /* A class whose objects close_fn closes: as a method, by collection and by <close>. */
 void harness_class(lua_State *L, const char *name, lua_CFunction close_fn);
 
+int harness_socket_fd(lua_State *L, int index); /* of a socket of ours; -1: closed */
+
 /* Each adds its functions to the table on top of the stack. */
 void harness_add_sockets(lua_State *L);
 void harness_add_processes(lua_State *L);

@@ -16,7 +16,7 @@
 
 #define PROCESS "harness.Process"
 
-enum { ARGS_MAX = 256, READ_MAX = 65536 };
+enum { ARGS_MAX = 256, READ_MAX = 65536, INHERIT_MAX = 8 };
 
 enum { OUT, ERR, STREAMS };
 static const char *const stream_names[] = {"stdout", "stderr", NULL};
@@ -46,7 +46,19 @@ struct start {
     const char *cwd;
     int fds[STREAMS]; /* the child's ends; -1: as the parent's */
     int null;
+    int inherited[INHERIT_MAX]; /* the child's descriptors from 3 on */
+    int inherited_count;
 };
+
+/* To places that none of them is in, and from there: dup2() takes close-on-exec away. */
+static void pass_on(const struct start *start)
+{
+    int moved[INHERIT_MAX];
+    for (int i = 0; i < start->inherited_count; i++)
+        moved[i] = fcntl(start->inherited[i], F_DUPFD_CLOEXEC, 100);
+    for (int i = 0; i < start->inherited_count; i++)
+        dup2(moved[i], STDERR_FILENO + 1 + i);
+}
 
 /* Between fork and exec: only what may run there. */
 __attribute__((noreturn)) static void run_child(const struct start *start, pid_t parent)
@@ -59,6 +71,7 @@ __attribute__((noreturn)) static void run_child(const struct start *start, pid_t
     for (int i = 0; i < STREAMS; i++)
         if (start->fds[i] >= 0)
             dup2(start->fds[i], STDOUT_FILENO + i);
+    pass_on(start);
     if (start->cwd && chdir(start->cwd) != 0)
         _exit(127);
     execvpe(start->argv[0], start->argv, start->env);
@@ -144,7 +157,21 @@ static void make_argv(lua_State *L, struct start *start)
     }
 }
 
-/* spawn({ program, argument, ... }, { env =, cwd =, stdout =, stderr = }) */
+/* options.inherit: a list of sockets. */
+static void take_inherited(lua_State *L, struct start *start)
+{
+    if (!lua_istable(L, 2) || lua_getfield(L, 2, "inherit") != LUA_TTABLE)
+        return;
+    lua_Integer count = luaL_len(L, -1);
+    luaL_argcheck(L, count <= INHERIT_MAX, 2, "too many sockets to inherit");
+    for (lua_Integer i = 0; i < count; i++) {
+        lua_geti(L, -1, i + 1);
+        start->inherited[start->inherited_count++] = harness_socket_fd(L, -1);
+        lua_pop(L, 1);
+    }
+}
+
+/* spawn({ program, argument, ... }, { env =, cwd =, stdout =, stderr =, inherit = }) */
 static int l_spawn(lua_State *L)
 {
     struct start start = {.fds = {-1, -1}};
@@ -158,6 +185,7 @@ static int l_spawn(lua_State *L)
     int result = lua_gettop(L);
     if (lua_istable(L, 2) && lua_getfield(L, 2, "cwd"))
         start.cwd = luaL_checkstring(L, -1);
+    take_inherited(L, &start);
     start.env = make_env(L);
     start.null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int i = 0; i < STREAMS; i++)

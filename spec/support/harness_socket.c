@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -29,6 +30,11 @@ static struct sock *push_socket(lua_State *L, int fd)
     return s;
 }
 
+int harness_socket_fd(lua_State *L, int index)
+{
+    return ((const struct sock *)luaL_checkudata(L, index, SOCKET))->fd;
+}
+
 static int fd_at(lua_State *L, int index)
 {
     const struct sock *s = luaL_checkudata(L, index, SOCKET);
@@ -43,7 +49,7 @@ union address {
     struct sockaddr_un un;
 };
 
-/* A port number of 127.0.0.1 (of ::1 with v6), or the path of a unix socket. */
+/* A port number of 127.0.0.1 (of ::1 with v6), or the path of a unix socket, or @ and a name. */
 static socklen_t address_at(lua_State *L, int index, bool v6, union address *a)
 {
     memset(a, 0, sizeof *a);
@@ -53,7 +59,10 @@ static socklen_t address_at(lua_State *L, int index, bool v6, union address *a)
         luaL_argcheck(L, len < sizeof a->un.sun_path, index, "too long");
         a->un.sun_family = AF_UNIX;
         memcpy(a->un.sun_path, path, len);
-        return sizeof a->un;
+        if (*path != '@')
+            return sizeof a->un;
+        a->un.sun_path[0] = '\0'; /* the abstract namespace: there the length counts */
+        return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
     }
     in_port_t port = htons((in_port_t)luaL_checkinteger(L, index));
     if (v6) {
@@ -120,18 +129,20 @@ static int l_connect(lua_State *L)
     return error ? harness_fail(L, error) : 1;
 }
 
-/* listen(port or path, { backlog =, v6 = }) */
+/* listen(port or path, { backlog =, v6 =, datagram = }) */
 static int l_listen(lua_State *L)
 {
     union address a;
+    bool datagram = option(L, 2, "datagram", 0) != 0;
+    int type = datagram ? SOCK_DGRAM : SOCK_STREAM;
     socklen_t len = address_at(L, 1, option(L, 2, "v6", 0) != 0, &a);
     int backlog = (int)option(L, 2, "backlog", 128);
     struct sock *s = push_socket(L, -1);
-    s->fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    s->fd = socket(a.any.sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (s->fd < 0)
         return harness_fail(L, errno);
     set(s->fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (bind(s->fd, &a.any, len) != 0 || listen(s->fd, backlog) != 0)
+    if (bind(s->fd, &a.any, len) != 0 || (!datagram && listen(s->fd, backlog) != 0))
         return harness_fail(L, errno);
     return 1;
 }

@@ -124,7 +124,7 @@ end
 
 -- start { script = text | file = path, files = { [name] = text }, args = {…}, env = {…},
 --         listen = address | list, cwd = path, workers = n (1; false: what the script says),
---         wrap = { command, … that runs it } }
+--         wrap = { command, … that runs it }, inherit = { socket, … as descriptors from 3 on } }
 -- Returns once it listens: { port, pid, url, urls, dir, script }.  files lie beside the script.
 function server.start(options)
   local self = setmetatable({ dir = server.folder() }, Server)
@@ -135,6 +135,7 @@ function server.start(options)
   write(self.log_path, "")
   self.process = assert(harness.spawn(arguments(self, options), {
     env = options.env, cwd = options.cwd, stdout = "null", stderr = self.log_path,
+    inherit = options.inherit,
   }))
   self.pid = self.process:pid()
   local count = math.max(1, type(options.listen) == "table" and #options.listen or 1)
