@@ -36,6 +36,13 @@ enum tidegate_status {
 
 enum tidegate_level { TIDEGATE_DEBUG, TIDEGATE_INFO, TIDEGATE_WARN, TIDEGATE_ERROR };
 
+enum tidegate_access_log {
+    TIDEGATE_ACCESS_OFF,
+    TIDEGATE_ACCESS_SCRIPT, /* what the script's service table says, else as text: the default */
+    TIDEGATE_ACCESS_TEXT,
+    TIDEGATE_ACCESS_JSON, /* an object on each line */
+};
+
 struct tidegate_options {
     size_t size; /* set by tidegate_options_init(): lets the struct grow */
 
@@ -58,7 +65,7 @@ struct tidegate_options {
 
     int watch; /* not 0: tidegate_reload() by itself when the script, or a Lua module that it has
                 * required, was saved */
-    int access_log; /* not 0: a line at TIDEGATE_INFO for each exchange (the default) */
+    int access_log; /* enum tidegate_access_log: a line at TIDEGATE_INFO for each exchange */
     int dev;        /* not 0: unhandled errors are shown to the client */
 
     /* A signal that the gateway may send to its own threads, SIGVTALRM say, and whose handler the host
@@ -78,6 +85,10 @@ struct tidegate_options {
     void (*log)(void *arg, enum tidegate_level level, const char *line);
     void *log_arg;                 /* borrowed */
     enum tidegate_level log_level; /* lines below it are not made; TIDEGATE_INFO by default */
+
+    /* Called for a line of the access log that is JSON, on its worker's thread.  NULL: log is. */
+    void (*access)(void *arg, const char *line);
+    void *access_arg; /* borrowed */
 
     /* Called when the script begins to be loaded anew (TIDEGATE_AGAIN), and when that has ended: with
      * TIDEGATE_OK, or why the last good script serves on.  On the thread that loads.  May be NULL. */
@@ -138,7 +149,7 @@ struct tidegate_exchange_info {
     const char *peer;    /* its address; "unix:" for unix sockets */
     const char *method;
     const char *target; /* as sent, perhaps cut */
-    const char *route;  /* its name, else its method and path; "" when it is none's */
+    const char *route;  /* its name, else its method and path; or "(no route)", "not_found" */
     const char *phase;  /* "enter", "leave", "error", "body"; "sent": all is written */
     const char *where;  /* where the script waits for something: "app.lua:12", or "" */
     uint64_t age;       /* milliseconds */

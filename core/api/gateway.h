@@ -46,6 +46,7 @@ struct tidegate {
     struct event_base *base;
 
     uint64_t made_at; /* coarse milliseconds */
+    atomic_uint reloads_failed;
     struct tg_common common;
     struct tg_worker *workers;
     unsigned worker_count;
@@ -73,8 +74,10 @@ enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch)
  * and why not.  On the loader's thread, or on the host's. */
 enum tg_status tg_gateway_reload(struct tidegate *g);
 
-/* Any thread, while the gateway is there. */
+/* Any thread, while the gateway is there: for struct tg_lua_host. */
 void tg_gateway_stats(void *gateway, struct tg_host_stats *out);
+void tg_gateway_loop_stats(void *gateway, unsigned worker, struct tg_loop_stats *out);
+const struct tg_route_stats *tg_gateway_routes(void *gateway, unsigned worker);
 
 /* Asks for a reload.  Any thread. */
 enum tg_status tg_loader_ask(struct tidegate *g);

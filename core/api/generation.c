@@ -56,6 +56,8 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
                  .worker = w->index + 1,
                  .generation = number,
                  .stats = tg_gateway_stats,
+                 .loop_stats = tg_gateway_loop_stats,
+                 .routes = tg_gateway_routes,
                  .gateway = g},
         .slices = &w->slices,
         .suspended = tg_worker_on_suspended,
@@ -77,33 +79,6 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
     tg_free(*out);
     *out = NULL;
     return status;
-}
-
-/* --- Figures ------------------------------------------------------------------------------------ */
-
-static uint64_t look(const atomic_uint_fast64_t *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
-void tg_gateway_stats(void *gateway, struct tg_host_stats *out)
-{
-    const struct tidegate *g = gateway;
-    *out = (struct tg_host_stats){
-        .workers = g->worker_count,
-        .generation = atomic_load(&g->common.number),
-        .uptime = tg_clock_coarse_ms() - g->made_at,
-        .connections = atomic_load(&g->common.connections),
-    };
-    for (unsigned w = 0; w < g->worker_count; w++) {
-        const struct tg_engine_stats *stats = &g->workers[w].engine.stats;
-        out->begun += look(&stats->begun);
-        out->bytes += look(&stats->bytes);
-        for (size_t i = 0; i <= TG_ENDING_CANCELLED; i++)
-            out->ended[i] += look(&stats->ended[i]);
-        for (size_t i = 0; i < sizeof out->answered / sizeof *out->answered; i++)
-            out->answered[i] += look(&stats->answered[i]);
-    }
 }
 
 /* --- The first -------------------------------------------------------------------------------- */
@@ -284,6 +259,8 @@ enum tg_status tg_gateway_reload(struct tidegate *g)
 {
     tell(g, TIDEGATE_AGAIN);
     enum tg_status status = reload(g);
+    if (status != TG_OK)
+        atomic_fetch_add(&g->reloads_failed, 1);
     tell(g, status == TG_EINVAL ? TIDEGATE_ESCRIPT : tg_public_status(status));
     return status;
 }

@@ -67,7 +67,7 @@ static bool tell_of(void *arg, const void *owner)
         .peer = tg_conn_peer(x->conn, &port),
         .method = method,
         .target = target,
-        .route = x->chain ? tg_exchange_route(x) : "",
+        .route = tg_exchange_route(x),
         .phase = tg_exchange_phase(x),
         .where = where,
         .age = (tg_clock_ns() - x->started) / 1000000U,

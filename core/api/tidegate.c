@@ -26,7 +26,7 @@ void tidegate_options_init(struct tidegate_options *options, size_t size)
 {
     memset(options, 0, size);
     options->size = size;
-    options->access_log = 1;
+    options->access_log = TIDEGATE_ACCESS_SCRIPT;
     options->log_level = TIDEGATE_INFO;
 }
 
@@ -128,7 +128,9 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     g->common.log = &g->log;
     g->common.stores = tg_stores_new();
     g->common.own = tg_stores_new();
-    g->common.access_log = options->access_log;
+    g->common.access_log = (enum tidegate_access_log)options->access_log;
+    g->common.access = options->access;
+    g->common.access_arg = options->access_arg;
     g->common.dev = options->dev;
     g->common.broker = tg_broker_new();
     g->common.alarm_signal = options->alarm_signal;

@@ -64,6 +64,19 @@ static void free_unused(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static void choose_access_log(struct tg_worker *w)
+{
+    static const enum tg_access_format formats[] = {
+        [TIDEGATE_ACCESS_OFF] = TG_ACCESS_OFF,
+        [TIDEGATE_ACCESS_TEXT] = TG_ACCESS_TEXT,
+        [TIDEGATE_ACCESS_JSON] = TG_ACCESS_JSON,
+    };
+    enum tidegate_access_log asked = w->common->access_log;
+    w->engine.access.format =
+        asked == TIDEGATE_ACCESS_SCRIPT ? tg_lua_script_log(w->current->script) : formats[asked];
+    w->gather.timed = w->engine.access.format == TG_ACCESS_JSON;
+}
+
 static void adopt(struct tg_worker *w, struct tg_generation *generation)
 {
     struct tg_script *script = tg_lua_script_engine(generation->script);
@@ -76,6 +89,8 @@ static void adopt(struct tg_worker *w, struct tg_generation *generation)
     }
     generation->worker = w;
     tg_lua_script_adopt(generation->script);
+    tg_lua_script_count_in(generation->script, &w->routes);
+    choose_access_log(w);
     if (w->serving)
         tg_lua_script_start(generation->script);
 }
@@ -136,15 +151,15 @@ static void on_refused(void *arg, struct tg_conn *conn, int status)
 {
     struct tg_worker *w = arg;
     uint16_t port;
-    if (w->engine.access_log)
-        tg_log(w->common->log, TG_LOG_INFO, "- - %d 0 0.00ms refused %s", status,
-               tg_conn_peer(conn, &port));
+    tg_access_log_refused(&w->engine.access, tg_conn_peer(conn, &port), status);
+    tg_route_count(w->refused, status, 0, 0);
 }
 
 /* Nothing sits in a buffer while its producer waits. */
 void tg_worker_on_suspended(void *arg)
 {
     struct tg_worker *w = arg;
+    tg_count(&w->waits, 1);
     tg_gather_flush(&w->gather);
 }
 
@@ -154,6 +169,7 @@ static void finish(void *arg)
 {
     struct tg_worker *w = arg;
     w->drained = true;
+    tg_lag_stop(&w->lag);
     tg_deadline_set(&w->drain, 0);
     if (w->own_base)
         event_base_loopbreak(w->base);
@@ -208,6 +224,18 @@ void tg_worker_wake(struct tg_worker *w)
     tg_wake(w->wake);
 }
 
+/* --- Looking ---------------------------------------------------------------------------------- */
+
+/* Memory is looked at together with the loop: it belongs to this thread. */
+static void on_lag(void *arg)
+{
+    struct tg_worker *w = arg;
+    size_t bytes = tg_lua_memory(tg_lua_script_state(w->current->script));
+    for (const struct tg_generation *old = w->retired; old; old = old->next)
+        bytes += tg_lua_memory(tg_lua_script_state(old->script));
+    atomic_store_explicit(&w->lua_memory, bytes, memory_order_relaxed);
+}
+
 /* --- Life ------------------------------------------------------------------------------------- */
 
 enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, unsigned index,
@@ -227,6 +255,8 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
     w->wake = tg_wake_new(w->base, on_wake, w);
     if (!w->wake)
         return TG_EIO;
+    tg_route_figures_init(&w->routes);
+    tg_lag_init(&w->lag, w->base, on_lag, w);
     w->sweep = event_new(w->base, -1, 0, free_unused, w);
     if (!w->sweep)
         return TG_ENOMEM;
@@ -246,14 +276,19 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
 
 enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
 {
+    tg_access_log_init(&w->engine.access);
+    w->engine.access.log = w->common->log;
+    w->engine.access.write = w->common->access;
+    w->engine.access.arg = w->common->access_arg;
     adopt(w, first);
+    w->refused = tg_route_stats_of(&w->routes, "(refused)");
     enum tg_status status = tg_gather_init(&w->gather, w->limits.gather ? w->limits.gather : 65536);
     if (status != TG_OK)
         return status;
+    choose_access_log(w); /* now there is a gather */
     w->engine.limits = &w->limits;
     w->engine.log = w->common->log;
     w->engine.gather = &w->gather;
-    w->engine.access_log = w->common->access_log;
     w->engine.dev = w->common->dev;
     w->engine.epoch = (uint32_t)time(NULL) + w->index * 0x9E3779B9U; /* ids differ by worker */
     struct tg_server_options server = {
@@ -291,6 +326,7 @@ void tg_worker_start(struct tg_worker *w)
 {
     tg_worker_start_alarm(w);
     w->serving = true;
+    tg_lag_start(&w->lag);
     tg_lua_script_start(w->current->script);
 }
 
@@ -320,6 +356,9 @@ void tg_worker_close(struct tg_worker *w)
     tg_upstream_free(w->upstream);
     tg_post_free(w->post);
     tg_gather_fini(&w->gather);
+    tg_access_log_fini(&w->engine.access);
+    tg_route_figures_fini(&w->routes);
+    tg_lag_stop(&w->lag);
     if (w->drain_made) {
         tg_deadline_fini(&w->drain);
         tg_deadlines_fini(&w->deadlines);

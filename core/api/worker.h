@@ -7,12 +7,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <tidegate.h>
+
 #include "engine/exchange.h"
 #include "engine/stream.h"
 #include "http/memory.h"
 #include "http/server.h"
 #include "io/alarm.h"
 #include "io/deadline.h"
+#include "io/lag.h"
 #include "lua/script.h"
 #include "lua/slice.h"
 #include "topic/post.h"
@@ -32,7 +35,9 @@ struct tg_generation {
 /* What the workers of a gateway have in common.  All of it may be read on any thread. */
 struct tg_common {
     const struct tg_log *log;
-    bool access_log;
+    enum tidegate_access_log access_log;
+    void (*access)(void *arg, const char *line); /* or NULL */
+    void *access_arg;
     bool dev;
     bool shared;                 /* there is more than one worker */
     int alarm_signal;            /* 0: there is none, and scripts may compute for ever */
@@ -66,6 +71,11 @@ struct tg_worker {
     struct tg_limits limits; /* the current script's */
     struct tg_gather gather;
     struct tg_engine engine;
+    struct tg_route_figures routes;
+    struct tg_route_stats *refused; /* heads that were; or NULL */
+    struct tg_lag lag;
+    atomic_uint_fast64_t waits;      /* how often a task has begun to wait */
+    atomic_uint_fast64_t lua_memory; /* bytes of its states, as of the last look at the lag */
     struct tg_upstream *upstream;
     struct tg_server *server;
     struct tg_memories memories; /* requests that come from no socket */

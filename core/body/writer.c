@@ -1,6 +1,7 @@
 /* writer.c - gathers a body's bytes, commits its response, holds its producer back. */
 #include "body/writer.h"
 
+#include "util/clock.h"
 #include "util/mem.h"
 
 enum { WHOLE_FROM = 16384 }; /* bytes from which on a write that does not fit is not copied */
@@ -146,6 +147,14 @@ static struct iovec gathered(const struct tg_writer *w)
 
 /* --- Sending ---------------------------------------------------------------------------------- */
 
+/* One thread writes it. */
+static void count_open(const struct tg_writer *w, int by)
+{
+    atomic_uint_fast64_t *open = &w->o.gather->open;
+    uint64_t before = atomic_load_explicit(open, memory_order_relaxed);
+    atomic_store_explicit(open, before + (uint64_t)by, memory_order_relaxed);
+}
+
 static enum tg_status commit(struct tg_writer *w)
 {
     if (w->committed)
@@ -155,7 +164,10 @@ static enum tg_status commit(struct tg_writer *w)
     enum tg_status status = w->o.ops->commit(w->o.sink, w->head);
     if (status < 0)
         return fail(w, status);
+    count_open(w, 1);
     w->committed = true;
+    if (w->o.gather->timed)
+        w->committed_at = tg_clock_ns();
     w->length = w->head->length;
     w->head = NULL;
     return TG_OK;
@@ -516,6 +528,9 @@ void tg_writer_unwatch(struct tg_writer_watch *watch)
 void tg_writer_fini(struct tg_writer *w)
 {
     discard(w);
+    if (w->committed)
+        count_open(w, -1);
+    w->committed = false;
     while (w->watches)
         tg_writer_unwatch(w->watches);
     struct tg_writer_wish *wishes;

@@ -9,6 +9,7 @@
 #ifndef TG_BODY_WRITER_H
 #define TG_BODY_WRITER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,11 @@ struct tg_gather {
     struct tg_gather *below;
     bool listed;
     struct tg_gather *filters; /* the root's list, the last to have been claimed first */
+
+    bool timed; /* writers note when they commit */
+    atomic_uint_fast64_t
+        open; /* responses that are committed and whose writer is not over; any thread
+                                * may read it */
 };
 
 enum { TG_WRITER_ROOM_MAX = 4096 }; /* bytes that tg_writer_room() gives at a time, at the most */
@@ -78,6 +84,7 @@ struct tg_writer {
     struct tg_writer **aside_link; /* NULL: it is none of them */
     uint64_t bytes;                /* of body taken so far */
     uint64_t length;               /* as committed: declared, or TG_LENGTH_UNKNOWN */
+    uint64_t committed_at;         /* nanoseconds, where the gather is timed */
     uint64_t turn;                 /* bytes sent since the last wait: one stream must not hog */
     enum tg_status failed;         /* TG_OK, or why nothing more is taken */
     bool committed;

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/text.h"
+
 enum {
     CAPACITY = 256 * 1024,
     FOR_ALL = CAPACITY / 4 * 3, /* the rest is for warnings, errors and what the command says */
@@ -23,6 +25,7 @@ enum {
 
 struct cli_log {
     int fd;
+    bool json;
     pthread_t thread;
     pthread_mutex_t lock; /* of what follows; never held during a write */
     pthread_cond_t more;
@@ -66,8 +69,8 @@ static void wake(struct cli_log *log, size_t before, bool urgent)
         pthread_cond_signal(&log->more);
 }
 
-/* The time and the level.  Text of the second is kept: a busy log has many lines in one. */
-static size_t make_stamp(struct cli_log *log, enum tidegate_level level, char *text, size_t size)
+/* The time.  Text of the second is kept: a busy log has many lines in one. */
+static size_t make_stamp(struct cli_log *log, char *text, size_t size)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -77,21 +80,57 @@ static size_t make_stamp(struct cli_log *log, enum tidegate_level level, char *t
         strftime(log->stamp, sizeof log->stamp, "%Y-%m-%dT%H:%M:%S", &tm);
         log->second = now.tv_sec;
     }
-    int len = snprintf(text, size, "%s.%03dZ %s ", log->stamp, (int)(now.tv_nsec / 1000000),
-                       level_names[level]);
+    int len = snprintf(text, size, "%s.%03dZ", log->stamp, (int)(now.tv_nsec / 1000000));
     return len < 0 ? 0 : (size_t)len;
+}
+
+static void add_line(struct cli_log *log, const char *line, size_t len, bool urgent)
+{
+    pthread_mutex_lock(&log->lock);
+    size_t before = log->len;
+    if (has_room(log, len, urgent)) {
+        add(log, line, len);
+        add(log, "\n", 1);
+        wake(log, before, urgent);
+    }
+    pthread_mutex_unlock(&log->lock);
+}
+
+static void add_object(struct cli_log *log, const char *level, const char *message, bool urgent)
+{
+    char stamp[STAMP_MAX + 16];
+    struct cli_text text = {0};
+    pthread_mutex_lock(&log->lock);
+    make_stamp(log, stamp, sizeof stamp);
+    pthread_mutex_unlock(&log->lock);
+    cli_text_add(&text, "{\"time\":\"%s\",\"level\":\"%s\",", stamp, level);
+    cli_text_add_member(&text, "message", message);
+    cli_text_add(&text, "}");
+    if (!text.failed)
+        add_line(log, text.p, text.len, urgent);
+    free(text.p);
+}
+
+void cli_log_object(void *arg, const char *line)
+{
+    add_line(arg, line, strlen(line), false);
 }
 
 void cli_log_line(void *arg, enum tidegate_level level, const char *line)
 {
     struct cli_log *log = arg;
-    char stamp[STAMP_MAX + 16];
+    char stamp[STAMP_MAX + 32];
     size_t line_len = strlen(line);
     bool urgent = level >= TIDEGATE_WARN;
-
+    if (log->json) {
+        add_object(log, level_names[level], line, urgent);
+        return;
+    }
     pthread_mutex_lock(&log->lock);
     size_t before = log->len;
-    size_t stamp_len = make_stamp(log, level, stamp, sizeof stamp);
+    size_t stamp_len = make_stamp(log, stamp, sizeof stamp);
+    stamp_len +=
+        (size_t)snprintf(stamp + stamp_len, sizeof stamp - stamp_len, " %s ", level_names[level]);
     if (has_room(log, stamp_len + line_len, urgent)) {
         add(log, stamp, stamp_len);
         add(log, line, line_len);
@@ -101,25 +140,18 @@ void cli_log_line(void *arg, enum tidegate_level level, const char *line)
     pthread_mutex_unlock(&log->lock);
 }
 
-void cli_log_say(struct cli_log *log, const char *what, const char *why)
+void cli_log_say(struct cli_log *log, enum tidegate_level level, const char *what, const char *why)
 {
-    static const char name[] = "tidegate: ";
-    size_t what_len = strlen(what);
-    size_t why_len = why ? strlen(why) + 2 : 0;
-
-    pthread_mutex_lock(&log->lock);
-    size_t before = log->len;
-    if (has_room(log, sizeof name - 1 + what_len + why_len, true)) {
-        add(log, name, sizeof name - 1);
-        add(log, what, what_len);
-        if (why) {
-            add(log, ": ", 2);
-            add(log, why, why_len - 2);
-        }
-        add(log, "\n", 1);
-        wake(log, before, true);
-    }
-    pthread_mutex_unlock(&log->lock);
+    struct cli_text text = {0};
+    cli_text_add(&text, "%s%s%s%s", log->json ? "" : "tidegate: ", what, why ? ": " : "",
+                 why ? why : "");
+    if (text.failed)
+        return;
+    if (log->json)
+        add_object(log, level_names[level], text.p, true);
+    else
+        add_line(log, text.p, text.len, true);
+    free(text.p);
 }
 
 /* --- The thread ------------------------------------------------------------------------------- */
@@ -164,9 +196,12 @@ static size_t take(struct cli_log *log, const struct timespec *due)
         if (pthread_cond_timedwait(&log->more, &log->lock, due) == ETIMEDOUT)
             break;
     if (log->dropped) {
-        int len = snprintf(log->gathered + log->len, NOTE_MAX,
-                           "tidegate: log: %lu lines dropped: stderr is not read fast enough\n",
-                           log->dropped);
+        int len = snprintf(
+            log->gathered + log->len, NOTE_MAX,
+            log->json ? "{\"level\":\"error\",\"message\":\"log: %lu lines dropped: stderr "
+                        "is not read fast enough\"}\n"
+                      : "tidegate: log: %lu lines dropped: stderr is not read fast enough\n",
+            log->dropped);
         log->len += len < 0 ? 0 : (size_t)len;
         log->dropped = 0;
     }
@@ -210,13 +245,14 @@ static void free_log(struct cli_log *log)
     free(log);
 }
 
-struct cli_log *cli_log_open(int fd)
+struct cli_log *cli_log_open(int fd, bool json)
 {
     pthread_condattr_t monotonic;
     struct cli_log *log = calloc(1, sizeof *log);
     if (!log)
         return NULL;
     log->fd = fd;
+    log->json = json;
     log->gathered = malloc(CAPACITY);
     log->writing = malloc(CAPACITY);
     pthread_condattr_init(&monotonic);

@@ -10,12 +10,14 @@
 #ifndef TG_CLI_LOG_H
 #define TG_CLI_LOG_H
 
+#include <stdbool.h>
+
 #include <tidegate.h>
 
 struct cli_log;
 
-/* NULL: no memory or no thread.  fd is borrowed. */
-struct cli_log *cli_log_open(int fd);
+/* NULL: no memory or no thread.  fd is borrowed.  json: every line is an object. */
+struct cli_log *cli_log_open(int fd, bool json);
 
 /* Writes out what is gathered, then frees; but for no longer than a second: what a stuck reader has
  * not taken by then is lost.  Nobody may use log any more.  NULL is fine. */
@@ -24,7 +26,10 @@ void cli_log_close(struct cli_log *log);
 /* Any thread.  One line with the time and the level.  For tidegate_options.log: arg is the log. */
 void cli_log_line(void *arg, enum tidegate_level level, const char *line);
 
+/* Any thread.  A line that is JSON already.  For tidegate_options.access. */
+void cli_log_object(void *arg, const char *line);
+
 /* Any thread.  `tidegate: what: why`, or `tidegate: what` without a why; at once. */
-void cli_log_say(struct cli_log *log, const char *what, const char *why);
+void cli_log_say(struct cli_log *log, enum tidegate_level level, const char *what, const char *why);
 
 #endif

@@ -51,10 +51,10 @@ static enum exit_code report(struct cli_log *log, const struct tidegate *g, cons
     char *problems = g ? strdup(tidegate_error(g)) : NULL;
     char *rest = problems;
     if (!problems || !*problems)
-        cli_log_say(log, what, words_for(status));
+        cli_log_say(log, TIDEGATE_ERROR, what, words_for(status));
     for (char *line; rest && (line = strsep(&rest, "\n")) != NULL;)
         if (*line)
-            cli_log_say(log, line, NULL);
+            cli_log_say(log, TIDEGATE_ERROR, line, NULL);
     free(problems);
     return code_of(status);
 }
@@ -98,12 +98,27 @@ static bool choose_addresses(const struct running *running, struct tidegate_opti
             continue;
         const char *found = cli_systemd_find(running->systemd, options->listen[i]);
         if (!found) {
-            cli_log_say(running->log, options->listen[i], "no socket of this name was handed over");
+            cli_log_say(running->log, TIDEGATE_ERROR, options->listen[i],
+                        "no socket of this name was handed over");
             return false;
         }
         options->listen[i] = found;
     }
     return true;
+}
+
+static bool wants(const struct cli_options *options, const char *log)
+{
+    return options->log && strcmp(options->log, log) == 0;
+}
+
+static int access_log_of(const struct cli_options *options)
+{
+    if (options->quiet || wants(options, "off"))
+        return TIDEGATE_ACCESS_OFF;
+    return wants(options, "json")   ? TIDEGATE_ACCESS_JSON
+           : wants(options, "text") ? TIDEGATE_ACCESS_TEXT
+                                    : TIDEGATE_ACCESS_SCRIPT;
 }
 
 static enum tidegate_status load(struct tidegate **g, struct running *running)
@@ -118,7 +133,9 @@ static enum tidegate_status load(struct tidegate **g, struct running *running)
     o.limits = options->limits;
     o.limit_count = options->limit_count;
     o.workers = options->workers;
-    o.access_log = !options->quiet;
+    o.access_log = access_log_of(options);
+    o.access = cli_log_object;
+    o.access_arg = running->log;
     o.dev = options->dev;
     o.watch = options->watch;
     o.alarm_signal = CLI_ALARM_SIGNAL;
@@ -171,7 +188,7 @@ static void announce(const struct tidegate *g, struct cli_log *log)
     char line[512];
     for (size_t n = 0; (url = tidegate_listener(g, n)) != NULL; n++) {
         snprintf(line, sizeof line, "listening on %s", url);
-        cli_log_say(log, line, NULL);
+        cli_log_say(log, TIDEGATE_INFO, line, NULL);
     }
 }
 
@@ -193,13 +210,13 @@ static enum exit_code serve(struct tidegate *g, struct running *running)
     cli_systemd_release_sockets(running->systemd);
     int error = pidfile ? write_pidfile(pidfile) : 0;
     if (error) {
-        cli_log_say(log, pidfile, strerrordesc_np(error));
+        cli_log_say(log, TIDEGATE_ERROR, pidfile, strerrordesc_np(error));
         return EXIT_SYSTEM;
     }
     const char *control = running->options->control;
     running->control = control ? cli_control_start(g, control, &error) : NULL;
     if (error) {
-        cli_log_say(log, control, strerrordesc_np(error));
+        cli_log_say(log, TIDEGATE_ERROR, control, strerrordesc_np(error));
         return EXIT_SYSTEM;
     }
     announce(g, log);
@@ -220,7 +237,7 @@ static enum exit_code run(struct tidegate *g, struct running *running)
     running->signals = cli_signals_start(g, running->log, running->systemd);
     if (running->signals)
         return serve(g, running);
-    cli_log_say(running->log, "signals", "no thread or pipe for them");
+    cli_log_say(running->log, TIDEGATE_ERROR, "signals", "no thread or pipe for them");
     return EXIT_SYSTEM;
 }
 
@@ -274,7 +291,7 @@ static enum exit_code with_log(const struct cli_options *options)
     struct running running = {.options = options};
     if (options->command == CLI_RUN)
         running.systemd = cli_systemd_open();
-    running.log = cli_log_open(STDERR_FILENO);
+    running.log = cli_log_open(STDERR_FILENO, wants(options, "json"));
     if (!running.log || (options->command == CLI_RUN && !running.systemd))
         fputs("tidegate: no memory or thread to begin with\n", stderr);
     else

@@ -31,6 +31,9 @@ const char cli_usage[] =
     "                   times in seconds; may be repeated\n"
     "  --watch          load the script anew when it, or a module that it requires, was saved\n"
     "  --dev            show unhandled errors to the client\n"
+    "  --log FORMAT     of the access log: text, json (and so is all else on stderr) or off; "
+    "what the\n"
+    "                   script says, else text\n"
     "  --quiet          no access log\n"
     "  --pidfile FILE   holds the process's number while it serves\n"
     "  --control PATH   a unix socket for `tidegate top`\n"
@@ -71,6 +74,16 @@ static bool set_quiet(struct cli_options *options, const char *value)
 static bool set_pidfile(struct cli_options *options, const char *value)
 {
     options->pidfile = value;
+    return true;
+}
+
+static bool set_log(struct cli_options *options, const char *value)
+{
+    if (strcmp(value, "text") != 0 && strcmp(value, "json") != 0 && strcmp(value, "off") != 0) {
+        fprintf(stderr, "tidegate: --log: %s is not text, json or off\n", value);
+        return false;
+    }
+    options->log = value;
     return true;
 }
 
@@ -166,11 +179,17 @@ static const struct option {
     bool has_value;
     unsigned commands; /* whose it is */
 } table[] = {
-    {"--listen", set_listen, true, RUN},   {"--limit", set_limit, true, RUN},
-    {"--workers", set_workers, true, RUN}, {"--dev", set_dev, false, RUN},
-    {"--watch", set_watch, false, RUN},    {"--quiet", set_quiet, false, RUN},
-    {"--pidfile", set_pidfile, true, RUN}, {"--control", set_control, true, RUN | TOP},
-    {"--json", set_json, false, TOP},      {"--once", set_once, false, TOP},
+    {"--listen", set_listen, true, RUN},
+    {"--limit", set_limit, true, RUN},
+    {"--workers", set_workers, true, RUN},
+    {"--dev", set_dev, false, RUN},
+    {"--watch", set_watch, false, RUN},
+    {"--log", set_log, true, RUN},
+    {"--quiet", set_quiet, false, RUN},
+    {"--pidfile", set_pidfile, true, RUN},
+    {"--control", set_control, true, RUN | TOP},
+    {"--json", set_json, false, TOP},
+    {"--once", set_once, false, TOP},
 };
 
 enum {

@@ -21,6 +21,7 @@ struct cli_options {
     bool json;           /* for top, like the next */
     bool once;
     unsigned workers; /* 0: not said */
+    const char *log;  /* "text", "json", "off", or NULL */
     bool dev;
     bool watch;
     bool quiet;

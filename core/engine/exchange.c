@@ -77,15 +77,9 @@ static void clear_error(struct tg_error *error)
     *error = (struct tg_error){0};
 }
 
-static void log_access(const struct tg_exchange *x, const char *method, size_t method_len,
-                       struct tg_slice target, enum tg_ending ending)
+int tg_exchange_sent_status(const struct tg_exchange *x)
 {
-    if (!x->engine->access_log)
-        return;
-    double ms = (double)(tg_clock_ns() - x->started) / 1e6;
-    tg_log(x->engine->log, TG_LOG_INFO, "%.*s %.*s %d %" PRIu64 " %.2fms %s", (int)method_len,
-           method, (int)target.len, target.p, x->writer.committed ? x->head.status : 0,
-           x->writer.bytes, ms, tg_ending_name(ending));
+    return x->writer.committed ? x->head.status : 0;
 }
 
 static void stop_source(struct tg_exchange *x)
@@ -110,17 +104,22 @@ static void end_writer(struct tg_exchange *x)
     x->encode = NULL;
 }
 
+static void count(struct tg_exchange *x, enum tg_ending ending)
+{
+    struct tg_engine_stats *stats = &x->engine->stats;
+    int status = tg_exchange_sent_status(x);
+    tg_count(&stats->ended[ending], 1);
+    tg_count(&stats->answered[status / 100 % 6], 1);
+    tg_count(&stats->bytes, x->writer.bytes);
+    tg_route_count(x->stats, status, (tg_clock_ns() - x->started) / 1000U, x->writer.bytes);
+}
+
 /* conn is still there: it outlives the calls of its events, and tg_conn_abort() comes last. */
 static void end(struct tg_exchange *x, enum tg_ending ending)
 {
-    const struct tg_head *head = tg_conn_head(x->conn);
-    struct tg_slice method = tg_conn_span(x->conn, head->method);
     struct tg_script *script = x->script;
-    struct tg_engine_stats *stats = &x->engine->stats;
-    tg_count(&stats->ended[ending], 1);
-    tg_count(&stats->answered[x->writer.committed ? x->head.status / 100 % 6 : 0], 1);
-    tg_count(&stats->bytes, x->writer.bytes);
-    log_access(x, method.p, method.len, tg_conn_span(x->conn, head->target), ending);
+    count(x, ending);
+    tg_access_log_exchange(x, tg_ending_name(ending));
     stop_source(x);
     script->ops->close(x, ending);
     end_writer(x);
@@ -131,6 +130,7 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
     tg_free(x->own_queue);
     tg_free(x->params);
     tg_free(x->allow);
+    tg_free(x->kept_log);
     tg_free(x);
     leave_script(script);
 }
@@ -263,6 +263,7 @@ static const struct tg_script_ops no_script_ops = {
 static void forget_script(struct tg_exchange *x)
 {
     struct tg_script *script = x->script;
+    tg_access_log_keep(x);
     x->script = &x->engine->none;
     x->script->ops = &no_script_ops;
     x->script->users++;
@@ -706,7 +707,9 @@ void tg_exchange_begin(struct tg_engine *engine, struct tg_conn *conn)
     tg_buf_init(&x->plain, TG_RESPONSE_FIELDS_MAX);
     begin_writer(x);
     tg_conn_take(conn, &conn_events, x);
-    if (route(x) == TG_OK)
+    enum tg_status status = route(x);
+    x->stats = x->chain ? x->chain->stats : NULL;
+    if (status == TG_OK)
         drive(x, TG_STEP_DONE);
     else
         abort_exchange(x, TG_ENDING_ERROR);
@@ -794,7 +797,9 @@ enum tg_stage tg_exchange_stage(const struct tg_exchange *x)
 
 const char *tg_exchange_route(const struct tg_exchange *x)
 {
-    return x->chain && x->chain->name ? x->chain->name : "(no route)";
+    if (x->chain && x->chain->name)
+        return x->chain->name;
+    return x->stats ? x->stats->name : "(no route)";
 }
 
 const char *tg_exchange_phase(const struct tg_exchange *x)

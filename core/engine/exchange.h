@@ -13,7 +13,9 @@
 
 #include "body/source.h"
 #include "body/writer.h"
+#include "engine/access_log.h"
 #include "engine/interceptor.h"
+#include "engine/route_stats.h"
 #include "engine/router.h"
 #include "http/conn.h"
 #include "util/buf.h"
@@ -60,8 +62,9 @@ struct tg_script_ops {
 struct tg_chain {
     const struct tg_interceptor **items;
     size_t count;
-    const char *name;       /* the route's name, or "METHOD /path", for messages */
-    const char *route_name; /* NULL when it has none */
+    const char *name;             /* the route's name, or "METHOD /path", for messages */
+    const char *route_name;       /* NULL when it has none */
+    struct tg_route_stats *stats; /* where its exchanges are counted; NULL: nowhere */
 };
 
 /* One loaded script on one worker, as the engine knows it. */
@@ -72,8 +75,9 @@ struct tg_script {
     const struct tg_chain *around;    /* the service's interceptors, with no handler */
     const struct tg_chain *not_found; /* the same and the script's handler; NULL: a plain 404 */
     uint64_t generation;              /* which loading it is; 0 for engine->none */
-    size_t users;                     /* exchanges that are not over */
-    void (*on_unused)(void *arg);     /* the last of them has ended; it must not free the script */
+    const struct tg_access_fields *access_fields; /* for its lines in the log; NULL: none */
+    size_t users;                                 /* exchanges that are not over */
+    void (*on_unused)(void *arg); /* the last of them has ended; it must not free the script */
     void *on_unused_arg;
 };
 
@@ -99,7 +103,7 @@ struct tg_engine {
     struct tg_gather *gather;
     struct tg_script *script; /* for the requests that come from now on */
     struct tg_script none;    /* of exchanges that have no script any more */
-    bool access_log;
+    struct tg_access_log access;
     bool dev;              /* unhandled errors are shown to the client */
     uint64_t exchanges;    /* begun so far; ids are made of it */
     uint32_t epoch;        /* another at each start */
@@ -135,8 +139,10 @@ struct tg_exchange {
     struct tg_conn *conn;
     void *script_data; /* the script's side of it; NULL until it has one */
     uint64_t number;
-    uint64_t started;    /* nanoseconds */
-    uint64_t generation; /* of the script that it began with */
+    uint64_t started;             /* nanoseconds */
+    struct tg_route_stats *stats; /* its route's, or NULL */
+    char *kept_log;               /* what the log has of fields that were let go of; or NULL */
+    uint64_t generation;          /* of the script that it began with */
 
     const struct tg_chain *chain;
     struct tg_param *params; /* param_count of them */
@@ -215,6 +221,9 @@ enum tg_stage tg_exchange_stage(const struct tg_exchange *x);
 
 /* The route's name for messages: never NULL. */
 const char *tg_exchange_route(const struct tg_exchange *x);
+
+/* The status that was sent, 0 when none was. */
+int tg_exchange_sent_status(const struct tg_exchange *x);
 
 /* "enter", …; "sent" when all is written. */
 const char *tg_exchange_phase(const struct tg_exchange *x);

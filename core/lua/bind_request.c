@@ -6,6 +6,7 @@
 
 #include <lauxlib.h>
 
+#include "engine/trace.h"
 #include "lua/call.h"
 #include "lua/failure.h"
 #include "lua/request_body.h"
@@ -287,6 +288,18 @@ static void push_port(lua_State *L, const struct tg_call *call)
     lua_pushinteger(L, n);
 }
 
+/* nil without a valid traceparent. */
+static void push_trace_id(lua_State *L, const struct tg_call *call)
+{
+    struct tg_slice parent = tg_trace_of(call->exchange->conn);
+    if (!parent.p) {
+        lua_pushnil(L);
+        return;
+    }
+    struct tg_slice id = tg_trace_id(parent);
+    lua_pushlstring(L, id.p, id.len);
+}
+
 static void push_id(lua_State *L, const struct tg_call *call)
 {
     char id[TG_EXCHANGE_ID_SIZE];
@@ -311,6 +324,7 @@ enum field {
     F_REMOTE_PORT,
     F_ID,
     F_ROUTE_NAME,
+    F_TRACE_ID,
     F_BODY,
 };
 
@@ -334,6 +348,7 @@ static const struct {
     {"remote_port", F_REMOTE_PORT},
     {"id", F_ID},
     {"route_name", F_ROUTE_NAME},
+    {"trace_id", F_TRACE_ID},
     {"body", F_BODY},
 };
 
@@ -376,6 +391,9 @@ static void push_plain(lua_State *L, const struct tg_call *call, enum field fiel
         return;
     case F_ID:
         push_id(L, call);
+        return;
+    case F_TRACE_ID:
+        push_trace_id(L, call);
         return;
     case F_ROUTE_NAME:
         lua_pushstring(L, call->exchange->chain->route_name);

@@ -5,6 +5,7 @@
 
 #include <lauxlib.h>
 
+#include "engine/trace.h"
 #include "http/head.h"
 #include "lua/body.h"
 #include "lua/body_reader.h"
@@ -31,6 +32,7 @@ enum option {
     O_DECODE,
     O_LOAD,
     O_REQUEST,
+    O_TRACE,
 };
 
 static const struct {
@@ -51,6 +53,7 @@ static const struct {
     {"decode", O_DECODE},
     {"load", O_LOAD},
     {"request", O_REQUEST},
+    {"trace", O_TRACE},
 };
 
 static int wrong(lua_State *L, const char *option, const char *expected)
@@ -287,6 +290,9 @@ static void read_option(lua_State *L, struct tg_fetch_options *o, enum option op
     case O_REQUEST:
         read_request(L, o);
         return;
+    case O_TRACE:
+        o->untraced = !truth(L, name);
+        return;
     }
 }
 
@@ -345,6 +351,33 @@ static void read_body(lua_State *L, struct tg_fetch_options *o)
     }
 }
 
+/* --- The trace -------------------------------------------------------------------------------- */
+
+static bool names_trace(const struct tg_fetch_request *request)
+{
+    for (size_t i = 0; i < request->field_count; i++)
+        if (tg_trace_is_field(request->fields[i].name))
+            return true;
+    return false;
+}
+
+/* What the exchange asks for belongs to the trace of its own request.  A request that is passed on has
+ * it among its headers. */
+static void add_trace(lua_State *L, struct tg_fetch_options *o)
+{
+    const struct tg_call *call = tg_call_current(L);
+    const struct tg_exchange *x = call ? call->exchange : NULL;
+    if (!x || o->passes_on || o->untraced || names_trace(&o->request) || !tg_trace_of(x->conn).p)
+        return;
+    const struct tg_field *fields = tg_conn_fields(x->conn);
+    size_t count = tg_conn_head(x->conn)->field_count;
+    for (size_t i = 0; i < count; i++) {
+        struct tg_slice name = tg_conn_field_name(x->conn, &fields[i]);
+        if (tg_trace_is_field(name))
+            add_one(L, o, name, tg_conn_field_value(x->conn, &fields[i]));
+    }
+}
+
 void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
 {
     o->request = (struct tg_fetch_request){
@@ -362,6 +395,7 @@ void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
     o->streams = NULL;
     o->passes_on = false;
     o->has_headers = false;
+    o->untraced = false;
     o->load = NULL;
     o->reader = NULL;
     o->has_type = false;
@@ -370,6 +404,7 @@ void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
     if (lua_isnil(L, 2)) {
         o->request.method = "GET";
         o->request.length = 0;
+        add_trace(L, o);
         return;
     }
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -387,4 +422,5 @@ void tg_fetch_options_read(lua_State *L, struct tg_fetch_options *o)
         pass_on(L, o);
     if (!o->request.method)
         o->request.method = o->body ? "POST" : "GET";
+    add_trace(L, o);
 }

@@ -23,6 +23,7 @@ struct tg_fetch_options {
     struct tg_body_reader *reader; /* of the body, where it is produced; else NULL */
     bool passes_on;
     bool has_headers;
+    bool untraced;        /* the client's trace is not the request's */
     bool has_type;        /* a Content-Type */
     struct tg_call *call; /* of a client's request that is part of it; else NULL */
 };

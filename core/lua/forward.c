@@ -5,6 +5,7 @@
 
 #include <lauxlib.h>
 
+#include "engine/trace.h"
 #include "lua/bind_request.h"
 #include "lua/call.h"
 #include "lua/fields.h"
@@ -105,8 +106,11 @@ static bool is_set(const struct walk *w, struct tg_slice name)
 
 static void add_sent(const struct walk *w)
 {
+    bool traced = tg_trace_of(w->conn).p != NULL;
     for (size_t i = 0; i < field_count(w); i++) {
         struct tg_slice name = field_name(w, i);
+        if (!traced && tg_trace_is_field(name))
+            continue; /* a trace that cannot be followed is none (Trace Context, 4.3) */
         if (!is_dropped(w, name) && !is_ours(w, name) && !is_set(w, name))
             w->add(w->arg, name, field_value(w, i));
     }

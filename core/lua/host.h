@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include "engine/exchange.h"
+#include "io/lag.h"
+#include "upstream/failure.h"
 
 struct tg_post;
 struct tg_stores;
@@ -19,6 +21,20 @@ struct tg_host_stats {
     uint64_t ended[TG_ENDING_CANCELLED + 1];
     uint64_t answered[6]; /* by the first digit of the status; 0: none was sent */
     uint64_t bytes;       /* of their bodies */
+    uint64_t streams;     /* responses that have begun and are not over */
+    uint64_t reloads_failed;
+    uint64_t upstream_begun; /* requests to other servers */
+    uint64_t upstream_ended;
+    uint64_t upstream_failed[TG_FETCH_MEMORY + 1];
+    uint64_t upstream_connections;
+};
+
+/* Of one worker. */
+struct tg_loop_stats {
+    uint64_t waits;               /* how often a task has begun to wait */
+    uint64_t lua_memory;          /* bytes of its states */
+    uint64_t lag[TG_LAG_BUCKETS]; /* looks at the loop, by how late it was: io/lag.h */
+    uint64_t late;                /* microseconds, of all looks */
 };
 
 /* Borrowed: all of it outlives the state. */
@@ -30,6 +46,9 @@ struct tg_lua_host {
     uint64_t generation;
     /* The gateway's figures, of all its workers. */
     void (*stats)(void *gateway, struct tg_host_stats *out);
+    void (*loop_stats)(void *gateway, unsigned worker, struct tg_loop_stats *out); /* from 0 on */
+    /* The first of a worker's routes; others follow. */
+    const struct tg_route_stats *(*routes)(void *gateway, unsigned worker);
     void *gateway;
 };
 

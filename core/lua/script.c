@@ -39,6 +39,8 @@ struct tg_lua_script {
     char **listen;
     size_t listen_count;
     unsigned workers;
+    enum tg_access_format log;
+    struct tg_access_fields log_fields;
     struct tg_limits limits;
     struct tg_lua_life life;
     bool loading;
@@ -461,6 +463,30 @@ static void take_workers(lua_State *L, struct tg_lua_script *script, int descrip
     lua_pop(L, 1);
 }
 
+/* service.lua has checked it, and made it a table. */
+static void take_log(lua_State *L, struct tg_lua_script *script, int description)
+{
+    static const char *const formats[] = {"off", "text", "json", NULL};
+    script->log = TG_ACCESS_TEXT;
+    if (lua_getfield(L, description, "log") == LUA_TTABLE) {
+        lua_getfield(L, -1, "format");
+        script->log = (enum tg_access_format)luaL_checkoption(L, -1, "text", formats);
+        lua_getfield(L, -2, "headers");
+        size_t count = lua_rawlen(L, -1);
+        for (size_t i = 0; i < count && i < TG_ACCESS_FIELDS_MAX; i++) {
+            lua_rawgeti(L, -1, (lua_Integer)i + 1);
+            script->log_fields.names[i] = tg_strdup(luaL_checkstring(L, -1));
+            if (!script->log_fields.names[i])
+                no_memory(L);
+            script->log_fields.count++;
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 2);
+        script->engine.access_fields = &script->log_fields;
+    }
+    lua_pop(L, 1);
+}
+
 static void take_limits(lua_State *L, struct tg_lua_script *script, int description)
 {
     if (lua_getfield(L, description, "limits") == LUA_TTABLE) {
@@ -651,6 +677,7 @@ static int load(lua_State *L)
     take_limits(L, script, description);
     take_workers(L, script, description);
     take_listen(L, script, description);
+    take_log(L, script, description);
     take_unmatched(L, script, description, made);
     take_routes(L, script, description, made);
     tg_lua_life_load(L, &script->life, 1);
@@ -757,6 +784,8 @@ void tg_lua_script_free(struct tg_lua_script *script)
     for (size_t i = 0; i < script->listen_count; i++)
         tg_free(script->listen[i]);
     tg_free(script->listen);
+    for (size_t i = 0; i < script->log_fields.count; i++)
+        tg_free(script->log_fields.names[i]);
     tg_free(script);
 }
 
@@ -783,6 +812,21 @@ struct tg_script *tg_lua_script_engine(struct tg_lua_script *script)
 const struct tg_limits *tg_lua_script_limits(const struct tg_lua_script *script)
 {
     return &script->limits;
+}
+
+enum tg_access_format tg_lua_script_log(const struct tg_lua_script *script)
+{
+    return script->log;
+}
+
+void tg_lua_script_count_in(struct tg_lua_script *script, struct tg_route_figures *table)
+{
+    script->around.stats = tg_route_stats_of(table, script->around.name);
+    script->not_found.stats = tg_route_stats_of(table, script->not_found.name);
+    for (size_t i = 0; i < script->route_count; i++) {
+        struct tg_chain *chain = &script->routes[i].chain;
+        chain->stats = tg_route_stats_of(table, chain->name);
+    }
 }
 
 unsigned tg_lua_script_workers(const struct tg_lua_script *script)

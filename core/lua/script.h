@@ -63,6 +63,10 @@ const struct tg_limits *tg_lua_script_limits(const struct tg_lua_script *script)
 /* What the service table says; NULL past the last address. */
 const char *tg_lua_script_listen(const struct tg_lua_script *script, size_t n);
 unsigned tg_lua_script_workers(const struct tg_lua_script *script); /* 0: nothing */
+enum tg_access_format tg_lua_script_log(const struct tg_lua_script *script);
+
+/* Finds the places where the exchanges of its routes are counted. */
+void tg_lua_script_count_in(struct tg_lua_script *script, struct tg_route_figures *table);
 
 struct tg_lua_route {
     const char *method; /* "" for any */

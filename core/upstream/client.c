@@ -170,6 +170,11 @@ enum tg_status tg_upstream_ready(struct tg_upstream *upstream)
     return TG_ENOMEM;
 }
 
+const struct tg_upstream_stats *tg_upstream_stats(const struct tg_upstream *upstream)
+{
+    return &upstream->stats;
+}
+
 struct tg_upstream *tg_upstream_new(const struct tg_upstream_options *options)
 {
     struct tg_upstream *upstream = tg_calloc(1, sizeof *upstream);

@@ -6,6 +6,9 @@
 #ifndef TG_UPSTREAM_CLIENT_H
 #define TG_UPSTREAM_CLIENT_H
 
+#include <stdatomic.h>
+
+#include "upstream/failure.h"
 #include "util/limits.h"
 
 struct event_base;
@@ -15,6 +18,15 @@ struct tg_upstream_options {
     struct event_base *base;        /* borrowed */
     const struct tg_limits *limits; /* borrowed; read at the first request */
 };
+
+/* Written by the worker's thread, read by any. */
+struct tg_upstream_stats {
+    atomic_uint_fast64_t begun; /* requests */
+    atomic_uint_fast64_t ended; /* answered in full, failed or given up */
+    atomic_uint_fast64_t failed[TG_FETCH_MEMORY + 1];
+    atomic_uint_fast64_t links; /* connections that are open, or being opened */
+};
+const struct tg_upstream_stats *tg_upstream_stats(const struct tg_upstream *upstream);
 
 /* Holds no descriptor before its first request.  NULL when out of memory. */
 struct tg_upstream *tg_upstream_new(const struct tg_upstream_options *options);

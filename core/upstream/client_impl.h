@@ -23,6 +23,7 @@ TAILQ_HEAD(tg_link_list, tg_link);
 
 struct tg_upstream {
     struct tg_upstream_options o;
+    struct tg_upstream_stats stats;
     CURLM *multi; /* NULL until the first fetch */
     struct event timer;
     struct event settle; /* for news that came while somebody called us */
@@ -36,6 +37,13 @@ struct tg_upstream {
     struct tg_fetch_list waiting; /* for room for a link, the longest first */
     struct tg_fetch_list news;    /* somebody has to be told of these */
 };
+
+/* For the one thread that writes it. */
+static inline void tg_upstream_count(atomic_uint_fast64_t *counter, int by)
+{
+    uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, before + (uint64_t)by, memory_order_relaxed);
+}
 
 /* Makes what the first fetch needs.  TG_ENOMEM. */
 TG_MUST_CHECK enum tg_status tg_upstream_ready(struct tg_upstream *upstream);

@@ -50,6 +50,7 @@ void tg_fetch_fail(struct tg_fetch *fetch, enum tg_fetch_failure failure, const 
 {
     if (fetch->failure)
         return;
+    tg_upstream_count(&fetch->upstream->stats.failed[failure], 1);
     fetch->failure = failure;
     snprintf(fetch->message, sizeof fetch->message, "%s", message);
     end(fetch, false);
@@ -412,6 +413,8 @@ enum tg_status tg_fetch_start(struct tg_fetch **out, struct tg_upstream *upstrea
         tg_fetch_free(fetch);
         return status;
     }
+    fetch->counted = true;
+    tg_upstream_count(&upstream->stats.begun, 1);
     begin(fetch, false);
     fetch->request.fields = fetch->fields; /* the caller's go */
     fetch->request.field_count = fetch->fields ? fetch->request.field_count : 0;
@@ -424,6 +427,8 @@ void tg_fetch_free(struct tg_fetch *fetch)
 {
     if (!fetch)
         return;
+    if (fetch->counted)
+        tg_upstream_count(&fetch->upstream->stats.ended, 1);
     stop_waiting_for_room(fetch);
     leave_link(fetch, false);
     if (fetch->has_news)

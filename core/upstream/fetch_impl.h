@@ -67,6 +67,7 @@ struct tg_fetch {
     enum tg_fetch_failure failure;
     char message[TG_FETCH_MESSAGE_MAX];
 
+    bool counted; /* among those that have begun */
     bool has_news;
     bool waits_for_room;
     TAILQ_ENTRY(tg_fetch) link_news;

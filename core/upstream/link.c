@@ -226,6 +226,7 @@ static enum tg_status open_link(struct tg_link **out, struct tg_upstream *upstre
     link->fd = -1;
     link->tls = strncasecmp(to->origin, "https", 5) == 0;
     upstream->links++;
+    tg_upstream_count(&upstream->stats.links, 1);
     enum tg_status status =
         tg_deadline_init(&link->idle, &upstream->deadlines, on_idle_for_long, link);
     link->easy = status == TG_OK ? curl_easy_init() : NULL;
@@ -422,6 +423,7 @@ void tg_link_close(struct tg_link *link)
     tg_deadline_fini(&link->idle);
     leave_host(link->host);
     upstream->links--;
+    tg_upstream_count(&upstream->stats.links, -1);
     upstream->has_room = true;
     tg_free(link);
     tg_upstream_settle_soon(upstream);

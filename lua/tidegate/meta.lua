@@ -264,15 +264,37 @@ function tg._media_type(path) end
 ---@field generation integer
 ---@field uptime number seconds
 ---@field connections integer open now
----@field exchanges table<string, integer> open, total, bytes; done, client_closed, timeout, error,
---- shutdown, cancelled; and by answer: none, 1xx, 2xx, 3xx, 4xx, 5xx
+---@field reloads_failed integer times that the script was not loaded anew
+---@field exchanges table<string, integer> open, total, bytes; streams: responses that have begun and
+--- have not ended; done, client_closed, timeout, error, shutdown, cancelled; and by answer: none,
+--- 1xx, 2xx, 3xx, 4xx, 5xx
 ---@field memory { lua: integer, heap: integer, blocks: integer } bytes of this Lua state and of the
 --- whole process, and how many blocks the gateway has allocated in C
+---@field upstream { total: integer, open: integer, connections: integer,
+--- failed: table<string, integer> } requests to other servers; failed by kind, as tg.fetch's errors
+---@field loops tidegate.LoopStats[] of each worker
 ---@field topics tidegate.TopicsStats
+
+---@class tidegate.LoopStats
+---@field waits integer how often a task has begun to wait
+---@field lua integer bytes of its states, those of replaced scripts too; up to 250 ms old
+---@field lag { sum: number, count: integer, buckets: { up_to: number, count: integer }[] } how late
+--- the loop was in seconds, looked at four times a second; a bucket counts those before it, too
 
 --- What the gateway does, in figures: those of all workers, added up.
 ---@return tidegate.Stats
 function tg.stats() end
+
+---@class tidegate.RouteStats
+---@field answers table<string, integer> exchanges that have ended by status ("200"); "none": nothing
+--- was sent; "other": more statuses than fifteen
+---@field microseconds integer from the requests' heads to the ends of their exchanges, in all
+---@field bytes integer of response bodies
+
+--- The same by route: its name, else "METHOD /path"; "(no route)", "not_found", and "(refused)" for
+--- heads that were. Past a thousand names they are counted as "(others)".
+---@return table<string, tidegate.RouteStats>
+function tg.route_stats() end
 
 --- A store of strings and numbers that all workers and generations of the script have in common.
 --- Every call is atomic. What was used least recently makes room for what is new.
@@ -346,6 +368,8 @@ function tg.shared(name, options) end
 ---@field version? "1.0"|"1.1" 1.1
 ---@field redirects? integer how many to follow: 0
 ---@field decode? boolean|integer undo gzip and deflate, up to so many bytes (true: 1 GiB)
+---@field trace? boolean false: the trace of the client's request (traceparent, tracestate) is not
+--- passed on
 ---@field load? tidegate.UpstreamLoad counts it, from its start to the end of its body
 
 --- What went wrong with a fetch; it may be raised, and is answered by its status then.
@@ -652,6 +676,7 @@ function tg._sse(run, response, heartbeat, retry) end
 ---@field remote_port integer
 ---@field id string unique
 ---@field route_name string?
+---@field trace_id string? of its traceparent, where that is valid
 ---@field body_params any what tg.body_params has read
 ---@field json_params any
 ---@field form_params table<string, string>?

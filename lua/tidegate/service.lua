@@ -32,7 +32,7 @@ local service = {}
 ---@field workers? integer
 ---@field limits? table<string, number>
 ---@field tls? { cert: string, key: string }
----@field log? function|string
+---@field log? { format?: "text"|"json"|"off", headers: string[] }
 ---@field check? function
 ---@field on_start? function
 ---@field on_stop? function
@@ -41,7 +41,8 @@ local service = {}
 ---@field routes tidegate.Route[]
 
 local HOOKS = { "check", "not_found", "on_start", "on_stop" }
-local LEVELS = { debug = true, info = true, warn = true, error = true }
+local LOG_FORMATS = { text = true, json = true, off = true }
+local LOG_HEADERS_MAX = 16 -- TG_ACCESS_FIELDS_MAX
 
 local WORKERS_MAX = 1024
 local SOCKET_PATH_MAX = 107 -- sun_path, less its NUL
@@ -155,12 +156,42 @@ local function read_tls(check, value)
   return { cert = value.cert, key = value.key }
 end
 
-local function read_log(check, value)
-  if value ~= nil and type(value) ~= "function" and not LEVELS[value] then
-    local got = type(value) == "string" and Check.quote(value) or Check.kind_of(value)
-    check:problem("log", "expected a function, or one of debug, info, warn, error; got %s", got)
+--- The request's header fields that a line of the log is to have.
+local function read_log_headers(check, value)
+  local out = {}
+  if value == nil or not check:is("log.headers", value, "table", "a list of names") then
+    return out
   end
-  return value
+  check:list("log.headers", value, function(name, n)
+    local where = ("log.headers[%d]"):format(n)
+    if not check:is(where, name, "string", "a header's name") then
+      return
+    elseif not name:find("^[%w!#$%%&'*+.^_`|~-]+$") then
+      check:problem(where, "%s is no header's name", Check.quote(name))
+    end
+    out[#out + 1] = name:lower()
+  end)
+  if #out > LOG_HEADERS_MAX then
+    check:problem("log.headers", "%d names, and there may be %d", #out, LOG_HEADERS_MAX)
+  end
+  return out
+end
+
+local function read_log(check, value)
+  if value == nil then
+    return nil
+  elseif type(value) == "string" then
+    value = { format = value }
+  elseif not check:is("log", value, "table", "text, json, off, or a table") then
+    return nil
+  end
+  check:keys("log", value, known.log)
+  if value.format ~= nil and not LOG_FORMATS[value.format] then
+    local got = type(value.format) == "string" and Check.quote(value.format)
+      or Check.kind_of(value.format)
+    check:problem("log", "expected text, json or off, got %s", got)
+  end
+  return { format = value.format, headers = read_log_headers(check, value.headers) }
 end
 
 local function read_service(check, value)

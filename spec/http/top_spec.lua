@@ -108,8 +108,8 @@ describe("tidegate top", function()
   it("shows streams that have no script any more", function()
     local client <close> = ask(s, "/topic")
     assert(client:read_head())
-    assert.same({ "", "body" }, { rows(s, "target", "/topic", 1)[1].where,
-      rows(s, "target", "/topic", 1)[1].phase })
+    local row = rows(s, "target", "/topic", 1)[1]
+    assert.same({ "", "body", "GET /topic" }, { row.where, row.phase, row.route })
   end)
 
   it("forgets exchanges that are over", function()

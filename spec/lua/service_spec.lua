@@ -44,13 +44,13 @@ describe("a service table", function()
     it("keeps its settings, listen as a list", function()
       local d = description_of({
         listen = "127.0.0.1:0", workers = 2.0, limits = { head_bytes = 1.5 },
-        tls = { cert = "c.pem", key = "k.pem" }, log = "warn", not_found = f, check = f,
+        tls = { cert = "c.pem", key = "k.pem" }, log = "json", not_found = f, check = f,
         on_start = f, on_stop = g,
       })
       assert.same({
         listen = { "127.0.0.1:0" }, workers = 2, limits = { head_bytes = 1.5 },
-        tls = { cert = "c.pem", key = "k.pem" }, log = "warn", not_found = f, check = f,
-        on_start = f, on_stop = g, interceptors = {}, routes = {},
+        tls = { cert = "c.pem", key = "k.pem" }, not_found = f, check = f,
+        log = { format = "json", headers = {} }, on_start = f, on_stop = g, interceptors = {}, routes = {},
       }, d)
       assert.equal("integer", math.type(d.workers))
     end)
@@ -212,10 +212,26 @@ describe("a service table", function()
         assert.equal(("%s: expected %s, got a boolean"):format(key, wanted),
           problem_of({ [key] = true }))
       end
-      assert.equal("log: expected a function, or one of debug, info, warn, error; got a table",
-        problem_of({ log = {} }))
-      assert.equal('log: expected a function, or one of debug, info, warn, error; got "loud"',
-        problem_of({ log = "loud" }))
+      for log, wanted in pairs({
+        [1] = "log: expected text, json, off, or a table, got an integer",
+        loud = 'log: expected text, json or off, got "loud"',
+      }) do
+        assert.equal(wanted, problem_of({ log = log }))
+      end
+      for wanted, log in pairs({
+        ["log: expected text, json or off, got a boolean"] = { format = true },
+        ['log: unknown key "fromat", did you mean "format"?'] = { fromat = "json" },
+        ["log.headers: expected a list of names, got a string"] = { headers = "host" },
+        ['log.headers[2]: "a b" is no header\'s name'] = { headers = { "a", "a b" } },
+        ["log.headers[1]: expected a header's name, got an integer"] = { headers = { 1 } },
+        ["log.headers: 17 names, and there may be 16"] = { headers = {
+          "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q",
+        } },
+      }) do
+        assert.equal(wanted, problem_of({ log = log }))
+      end
+      assert.same({ format = "text", headers = { "user-agent" } },
+        description_of({ log = { format = "text", headers = { "User-Agent" } } }).log)
     end)
 
     it("a bad number of workers", function()

@@ -115,6 +115,7 @@ local function await_listeners(self, count)
     self.urls = {}
     for _, line in ipairs(lines) do
       self.urls[#self.urls + 1] = line:match("^tidegate: listening on (.*)$")
+        or line:match('^{.*"message":"listening on ([^"]*)"}$')
     end
     return #self.urls >= count
   end, "did not listen")

@@ -9,6 +9,7 @@ return {
     "routes", "tls", "workers",
   },
   route = { "constraints", "host", "interceptors", "name", table.unpack(METHODS) },
+  log = { "format", "headers" },
   interceptor = { "enter", "error", "handler", "leave", "name" },
   tls = { "cert", "key" },
 }
