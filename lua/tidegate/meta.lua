@@ -265,9 +265,9 @@ function tg._media_type(path) end
 ---@field uptime number seconds
 ---@field connections integer open now
 ---@field reloads_failed integer times that the script was not loaded anew
----@field exchanges table<string, integer> open, total, bytes; streams: responses that have begun and
---- have not ended; done, client_closed, timeout, error, shutdown, cancelled; and by answer: none,
---- 1xx, 2xx, 3xx, 4xx, 5xx
+---@field exchanges table<string, integer> open, total, bytes; streams: responses that have begun
+--- and have not ended; done, client_closed, timeout, error, shutdown, cancelled; and by answer:
+--- none, 1xx, 2xx, 3xx, 4xx, 5xx
 ---@field memory { lua: integer, heap: integer, blocks: integer } bytes of this Lua state and of the
 --- whole process, and how many blocks the gateway has allocated in C
 ---@field upstream { total: integer, open: integer, connections: integer,
@@ -286,8 +286,8 @@ function tg._media_type(path) end
 function tg.stats() end
 
 ---@class tidegate.RouteStats
----@field answers table<string, integer> exchanges that have ended by status ("200"); "none": nothing
---- was sent; "other": more statuses than fifteen
+---@field answers table<string, integer> exchanges that have ended by status ("200"); "none":
+--- nothing was sent; "other": more statuses than fifteen
 ---@field microseconds integer from the requests' heads to the ends of their exchanges, in all
 ---@field bytes integer of response bodies
 
