@@ -59,6 +59,11 @@ struct tidegate_options {
     const char *const *limits;
     size_t limit_count;
 
+    /* PEM files: a certificate with its chain, and its key; they replace the script's tls.  Read anew at
+     * each reload.  NULL: what the script says. */
+    const char *tls_cert;
+    const char *tls_key;
+
     struct event_base *base; /* borrowed: the host's loop, one worker; NULL: a loop of its own */
     unsigned workers;        /* loops of its own, each with a thread; 0: what the script says, else
                               * one for each processor that the process may use */

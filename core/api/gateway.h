@@ -42,7 +42,9 @@ struct tidegate {
     int (*setup)(struct lua_State *L, void *arg);
     void *setup_arg;
     char *script;
-    char *text; /* or NULL */
+    char *text;     /* or NULL */
+    char *tls_cert; /* both, or NULL */
+    char *tls_key;
     struct event_base *base;
 
     uint64_t made_at; /* coarse milliseconds */

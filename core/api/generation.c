@@ -47,12 +47,14 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
         .base = w->base,
         .log = &g->log,
         .upstream = w->upstream,
+        .tls = {g->tls_cert, g->tls_key},
         .limits = &limits,
         .override = override_limits,
         .override_arg = g,
         .host = {.stores = g->common.stores,
                  .post = w->post,
                  .streams = &w->streams,
+                 .ticket_key = g->common.ticket_key,
                  .worker = w->index + 1,
                  .generation = number,
                  .stats = tg_gateway_stats,
@@ -204,6 +206,13 @@ static void warn_of_fixed(struct tidegate *g, const struct tg_lua_script *next)
         tg_log(&g->log, TG_LOG_WARN, "reload: listen has changed: that takes a restart");
     if (tg_lua_script_workers(g->last->script) != tg_lua_script_workers(next))
         tg_log(&g->log, TG_LOG_WARN, "reload: workers has changed: that takes a restart");
+    if (tg_lua_script_tls(next) && !tg_lua_script_tls(g->last->script))
+        tg_log(&g->log, TG_LOG_WARN, "reload: to listen with TLS takes a restart");
+}
+
+static bool lacks_tls(const struct tidegate *g, const struct tg_lua_script *next)
+{
+    return !tg_lua_script_tls(next) && tg_server_is_secure(g->workers[0].server);
 }
 
 static void publish(struct tidegate *g, struct tg_generation **loaded, uint64_t number)
@@ -235,6 +244,10 @@ static enum tg_status reload(struct tidegate *g)
     tg_buf_init(&problems, TG_ERROR_MAX);
     for (unsigned i = 0; i < g->worker_count && status == TG_OK; i++)
         status = load_one(g, &g->workers[i], number, &loaded[i], &problems);
+    if (status == TG_OK && lacks_tls(g, loaded[0]->script)) {
+        (void)!tg_buf_addf(&problems, "%s: no tls, and the gateway listens with it", g->script);
+        status = TG_EINVAL;
+    }
     if (status == TG_OK) {
         report(g, loaded[0], began);
         warn_of_fixed(g, loaded[0]->script);

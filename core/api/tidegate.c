@@ -136,8 +136,17 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     g->common.alarm_signal = options->alarm_signal;
     g->script = tg_strdup(options->script ? options->script : "script");
     g->text = options->script_text ? tg_strdup(options->script_text) : NULL;
+    g->tls_cert = options->tls_cert ? tg_strdup(options->tls_cert) : NULL;
+    g->tls_key = options->tls_key ? tg_strdup(options->tls_key) : NULL;
+    if (!options->tls_cert != !options->tls_key) {
+        set_error(g, "tls", "a certificate needs its key, and a key its certificate");
+        return TG_ELIMIT;
+    }
+    if (!tg_tls_make_key(g->common.ticket_key))
+        return TG_EIO;
     if (!g->common.stores || !g->common.broker || !g->common.own || !g->script ||
-        (options->script_text && !g->text))
+        (options->script_text && !g->text) || (options->tls_cert && !g->tls_cert) ||
+        (options->tls_key && !g->tls_key))
         return TG_ENOMEM;
     enum tg_status status =
         tg_stores_open(g->common.own, TG_SLICE("addresses"), 0, &g->common.addresses);
@@ -206,6 +215,8 @@ void tidegate_free(struct tidegate *g)
     tg_free(g->listen);
     tg_free(g->script);
     tg_free(g->text);
+    tg_free(g->tls_cert);
+    tg_free(g->tls_key);
     tg_free(g->limits);
     tg_buf_fini(&g->error);
     tg_free(g);

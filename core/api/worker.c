@@ -83,6 +83,8 @@ static void adopt(struct tg_worker *w, struct tg_generation *generation)
     w->current = generation;
     w->limits = *tg_lua_script_limits(generation->script);
     w->engine.script = script;
+    if (w->server)
+        tg_server_set_tls(w->server, tg_lua_script_tls(generation->script));
     if (w->alarm.started && tg_slices_tick(&w->limits) != w->slices.tick) {
         tg_worker_stop_alarm(w);
         tg_worker_start_alarm(w);
@@ -303,7 +305,10 @@ enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
         .arg = w,
     };
     w->server = tg_server_new(&server);
-    return w->server ? TG_OK : TG_ENOMEM;
+    if (!w->server)
+        return TG_ENOMEM;
+    tg_server_set_tls(w->server, tg_lua_script_tls(first->script));
+    return TG_OK;
 }
 
 void tg_worker_start_alarm(struct tg_worker *w)

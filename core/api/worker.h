@@ -13,6 +13,7 @@
 #include "engine/stream.h"
 #include "http/memory.h"
 #include "http/server.h"
+#include "http/tls.h"
 #include "io/alarm.h"
 #include "io/deadline.h"
 #include "io/lag.h"
@@ -48,6 +49,7 @@ struct tg_common {
     struct tg_stores *own; /* not the scripts' */
     struct tg_store *addresses;
     struct tg_broker *broker; /* of the topics */
+    unsigned char ticket_key[TG_TLS_TICKET_KEY];
 };
 
 struct tg_worker {

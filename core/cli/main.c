@@ -137,6 +137,8 @@ static enum tidegate_status load(struct tidegate **g, struct running *running)
     o.access = cli_log_object;
     o.access_arg = running->log;
     o.dev = options->dev;
+    o.tls_cert = options->tls_cert;
+    o.tls_key = options->tls_key;
     o.watch = options->watch;
     o.alarm_signal = CLI_ALARM_SIGNAL;
     o.log = cli_log_line;

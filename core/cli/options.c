@@ -27,6 +27,9 @@ const char cli_usage[] =
     "  --workers N      event loops, each with a thread and a Lua state; what the script says, "
     "else\n"
     "                   one for each processor\n"
+    "  --tls-cert FILE  listen with TLS: a certificate with its chain, as PEM; instead of the "
+    "script's\n"
+    "  --tls-key FILE   and its key\n"
     "  --limit N=VALUE  a limit of the script's service table, which it replaces: sizes in bytes,\n"
     "                   times in seconds; may be repeated\n"
     "  --watch          load the script anew when it, or a module that it requires, was saved\n"
@@ -87,6 +90,18 @@ static bool set_log(struct cli_options *options, const char *value)
     return true;
 }
 
+static bool set_tls_cert(struct cli_options *options, const char *value)
+{
+    options->tls_cert = value;
+    return true;
+}
+
+static bool set_tls_key(struct cli_options *options, const char *value)
+{
+    options->tls_key = value;
+    return true;
+}
+
 static bool set_control(struct cli_options *options, const char *value)
 {
     options->control = value;
@@ -132,6 +147,8 @@ static bool set_workers(struct cli_options *options, const char *value)
 /* Whether it has an address's shape.  What it names is for the system to say. */
 static bool is_address(const char *text)
 {
+    if (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0)
+        text = strstr(text, "//") + 2;
     const char *colon = strrchr(text, ':');
     if (strncmp(text, "unix:", 5) == 0)
         return text[5] != '\0';
@@ -188,6 +205,8 @@ static const struct option {
     {"--quiet", set_quiet, false, RUN},
     {"--pidfile", set_pidfile, true, RUN},
     {"--control", set_control, true, RUN | TOP},
+    {"--tls-cert", set_tls_cert, true, RUN},
+    {"--tls-key", set_tls_key, true, RUN},
     {"--json", set_json, false, TOP},
     {"--once", set_once, false, TOP},
 };

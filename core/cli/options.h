@@ -17,6 +17,8 @@ struct cli_options {
     const char **limits; /* the same */
     size_t limit_count;
     const char *pidfile;
+    const char *tls_cert;
+    const char *tls_key;
     const char *control; /* for run and top */
     bool json;           /* for top, like the next */
     bool once;

@@ -8,7 +8,7 @@
  * It rests on one undocumented fact, which a spec asserts: the argument of the callbacks that evhttp
  * puts on a bufferevent is the evhttp_connection.
  */
-#include "http/conn_impl.h"
+#include "http/tls_impl.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -33,6 +33,7 @@ static void free_conn(struct tg_conn *conn)
     conn->drain_fn = NULL;
     conn->finishing = false;
     tg_file_send_free(conn);
+    tg_tls_close(conn);
     /* What was lent to the output is given back now: the buffer itself dies some turns later. */
     evbuffer_unfreeze(out, 1);
     evbuffer_drain(out, evbuffer_get_length(out));
@@ -82,6 +83,13 @@ void tg_conn_destroy(struct tg_conn *conn, enum tg_gone why)
         free_conn(conn);
 }
 
+/* Nothing is lost by it. */
+static void close_politely(struct tg_conn *conn, enum tg_gone why)
+{
+    tg_tls_say_goodbye(conn);
+    tg_conn_destroy(conn, why);
+}
+
 void tg_conn_abort(struct tg_conn *conn)
 {
     if (conn->ops) {
@@ -104,6 +112,7 @@ void tg_conn_linger(struct tg_conn *conn)
     struct evbuffer *in = tg_conn_input(conn);
     conn->state = TG_CONN_LINGER;
     evbuffer_drain(in, evbuffer_get_length(in));
+    tg_tls_say_goodbye(conn);
     if (!evbuffer_get_length(tg_conn_output(conn)))
         shutdown(bufferevent_getfd(conn->bev), SHUT_WR);
     tg_deadline_set(&conn->deadline, TG_LINGER_MS);
@@ -310,7 +319,7 @@ static void next_request(struct tg_conn *conn)
         if (unread || evbuffer_get_length(tg_conn_input(conn)))
             tg_conn_linger(conn);
         else
-            tg_conn_destroy(conn, TG_GONE_CLIENT);
+            close_politely(conn, TG_GONE_CLIENT);
         return;
     }
     if (!unread) {
@@ -326,7 +335,7 @@ static void next_request(struct tg_conn *conn)
 
 static void finish_when_sent(struct tg_conn *conn)
 {
-    if (evbuffer_get_length(tg_conn_output(conn)) || conn->file)
+    if (evbuffer_get_length(tg_conn_output(conn)) || conn->file || tg_tls_waiting(conn))
         return; /* on_output wakes us */
     const struct tg_conn_events *events = conn->events;
     void *owner = conn->owner;
@@ -390,12 +399,44 @@ static void begin(struct tg_conn *conn)
         tg_server_wake(conn->server, conn, false);
 }
 
+static void plain_bytes_came(struct tg_conn *conn)
+{
+    bool head = conn->state == TG_CONN_HEAD;
+    on_input(conn);
+    if (!head || conn->state != TG_CONN_READY)
+        return;
+    if (conn->req)
+        begin(conn);
+    else
+        bufferevent_trigger(conn->bev, EV_READ, 0); /* evhttp calls tg_conn_request() */
+}
+
+static void secure_bytes_came(struct tg_conn *conn, const void *bytes, size_t len)
+{
+    struct tg_slots *slots = tg_server_slots(conn->server);
+    struct tg_handle handle = conn->handle;
+    size_t before = evbuffer_get_length(tg_conn_input(conn));
+    enum tg_tls_outcome outcome = tg_tls_receive(conn, bytes, len);
+    if (outcome == TG_TLS_BROKEN) {
+        tg_conn_destroy(conn, TG_GONE_CLIENT);
+        return;
+    }
+    if (outcome == TG_TLS_NO_TLS) {
+        tg_tls_close(conn); /* so that it can be told */
+        tg_conn_refuse(conn, 400);
+        return;
+    }
+    if (evbuffer_get_length(tg_conn_input(conn)) > before)
+        plain_bytes_came(conn);
+    if (outcome == TG_TLS_ENDED && tg_slots_find(slots, handle) == conn)
+        input_ended(conn);
+}
+
 /* bufferevents read by an ioctl, a buffer of 4 KiB and a readv, and evhttp switches their reading off
  * and on with every request: so theirs is suspended for good (see server.c), and we read. */
 static void read_some(struct tg_conn *conn)
 {
     struct evbuffer *in = tg_conn_input(conn);
-    bool head = conn->state == TG_CONN_HEAD;
     size_t size;
     char *space = tg_server_read_space(conn->server, &size);
     ssize_t n = recv(bufferevent_getfd(conn->bev), space, size, MSG_DONTWAIT);
@@ -405,20 +446,17 @@ static void read_some(struct tg_conn *conn)
         input_ended(conn);
         return;
     }
+    if (conn->tls) {
+        secure_bytes_came(conn, space, (size_t)n);
+        return;
+    }
     evbuffer_unfreeze(in, 0);
     int failed = evbuffer_add(in, space, (size_t)n);
     evbuffer_freeze(in, 0);
-    if (failed) {
+    if (failed)
         tg_conn_destroy(conn, TG_GONE_ABORTED);
-        return;
-    }
-    on_input(conn);
-    if (!head || conn->state != TG_CONN_READY)
-        return;
-    if (conn->req)
-        begin(conn);
     else
-        bufferevent_trigger(conn->bev, EV_READ, 0); /* evhttp calls tg_conn_request() */
+        plain_bytes_came(conn);
 }
 
 /* EV_CLOSED is EPOLLRDHUP: seen while nothing is read, too. */
@@ -469,7 +507,7 @@ static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info,
     if (!info->n_deleted)
         return;
     if ((conn->drain_fn && len <= conn->drain_mark) ||
-        (len == 0 && (conn->finishing || conn->file)))
+        (len == 0 && (conn->finishing || conn->file || tg_tls_waiting(conn))))
         tg_server_wake(conn->server, conn, false);
 }
 
@@ -509,13 +547,18 @@ void tg_conn_chores(struct tg_conn *conn)
         begin(conn);
         return;
     }
+    if (waiting == 0 && tg_tls_waiting(conn)) {
+        tg_tls_go_on(conn);
+        waiting = evbuffer_get_length(tg_conn_output(conn));
+    }
     if (conn->body_fn && conn->body_ready && (waiting == 0 || conn->drain_fn))
         tg_server_wake(conn->server, conn, false); /* for later: see the order below */
     if (conn->file && waiting == 0)
         tg_file_send_go_on(conn);
     else if (conn->finishing)
         finish_when_sent(conn);
-    else if (conn->drain_fn && waiting + tg_file_send_waiting(conn) <= conn->drain_mark)
+    else if (conn->drain_fn &&
+             waiting + tg_file_send_waiting(conn) + tg_tls_waiting(conn) <= conn->drain_mark)
         call_drained(conn);
     else if (conn->body_fn && conn->body_ready)
         tg_conn_body_tell(conn);
@@ -529,7 +572,7 @@ static void on_deadline(void *arg)
     else if (conn->state == TG_CONN_EXCHANGE && conn->events && !conn->reply.committed)
         conn->events->late(conn->owner);
     else if (conn->state != TG_CONN_EXCHANGE)
-        tg_conn_destroy(conn, TG_GONE_TIMEOUT);
+        close_politely(conn, TG_GONE_TIMEOUT);
 }
 
 void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req)
@@ -559,14 +602,20 @@ void tg_conn_close_idle(struct tg_conn *conn)
     if (conn->state != TG_CONN_HEAD || conn->partial || has_unread(conn))
         return;
     if (conn->req)
-        tg_conn_destroy(conn, TG_GONE_SHUTDOWN);
+        close_politely(conn, TG_GONE_SHUTDOWN);
     else
         tg_deadline_set(&conn->deadline, TG_LINGER_MS);
 }
 
 /* --- The beginning ---------------------------------------------------------------------------- */
 
-struct tg_conn *tg_conn_new(struct tg_server *server)
+static enum tg_status secure(struct tg_conn *conn)
+{
+    struct tg_tls_context *context = tg_server_tls(conn->server);
+    return context ? tg_tls_open(conn, context, tg_server_tls_space(conn->server)) : TG_EINVAL;
+}
+
+struct tg_conn *tg_conn_new(struct tg_server *server, bool is_secure)
 {
     const struct tg_server_options *options = tg_server_options(server);
     struct tg_conn *conn = tg_calloc(1, sizeof *conn);
@@ -576,7 +625,7 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
     conn->fd = -1;
     conn->handle = tg_slots_add(tg_server_slots(server), conn);
     conn->bev = bufferevent_socket_new(options->base, -1, BEV_OPT_CLOSE_ON_FREE);
-    if (!conn->handle.generation || !conn->bev)
+    if (!conn->handle.generation || !conn->bev || (is_secure && secure(conn) != TG_OK))
         goto fail;
 
     event_assign(&conn->socket, options->base, -1, 0, on_socket, conn);
@@ -598,6 +647,7 @@ struct tg_conn *tg_conn_new(struct tg_server *server)
     return conn;
 
 fail:
+    tg_tls_close(conn);
     if (conn->handle.generation)
         tg_slots_remove(tg_server_slots(server), conn->handle);
     tg_deadline_fini(&conn->deadline);
@@ -659,7 +709,7 @@ struct event_base *tg_conn_base(const struct tg_conn *conn)
 
 bool tg_conn_secure(const struct tg_conn *conn)
 {
-    return conn->ops ? conn->ops->secure(conn) : false; /* until there are TLS listeners */
+    return conn->ops ? conn->ops->secure(conn) : conn->secure;
 }
 
 static int family_and_port(const struct tg_conn *conn, uint16_t *port)

@@ -43,6 +43,9 @@ struct tg_reply {
 };
 
 struct tg_file_send;
+struct tg_tls;
+struct tg_tls_context;
+struct tg_tls_space;
 
 /* What one without a socket does in a way of its own (memory.c).  It has the head, its events and the
  * marks for draining of what is below, and nothing else. */
@@ -85,6 +88,9 @@ struct tg_conn {
     struct event socket; /* EV_CLOSED, and mostly EV_READ */
     short watching;      /* what it is pending for; 0: it is not */
 
+    struct tg_tls *tls; /* NULL: none, or none any more */
+    bool secure;        /* it came through TLS */
+
     struct evbuffer *raw; /* withheld from evhttp: a part of the first head; or NULL */
     bool partial;         /* of the head that is waited for, a part is here */
     size_t scanned;
@@ -112,7 +118,8 @@ struct tg_conn {
     void *owner;
 };
 
-struct tg_conn *tg_conn_new(struct tg_server *server);
+/* is_secure: it speaks TLS. */
+struct tg_conn *tg_conn_new(struct tg_server *server, bool is_secure);
 
 static inline struct evbuffer *tg_conn_input(const struct tg_conn *conn)
 {
@@ -131,6 +138,10 @@ void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req); /* evhtt
 void tg_conn_linger(struct tg_conn *conn);     /* waits a moment for the client to close first */
 void tg_conn_close_idle(struct tg_conn *conn); /* for a server that stops */
 void tg_conn_update_reading(struct tg_conn *conn);
+
+/* As they are, also where there is TLS. */
+enum tg_status tg_conn_write_raw(struct tg_conn *conn, const struct iovec *runs, int n);
+enum tg_status tg_conn_broken(struct tg_conn *conn); /* it ends from the loop; TG_ECLOSED */
 
 /* Takes all bytes: to the socket what it takes at once, to the output buffer the rest. */
 enum tg_status tg_conn_write(struct tg_conn *conn, const struct iovec *runs, int n);
@@ -181,7 +192,9 @@ void tg_server_forget(struct tg_server *server, struct tg_conn *conn);
 bool tg_server_stopping(const struct tg_server *server);
 const struct tg_server_options *tg_server_options(const struct tg_server *server);
 struct tg_field *tg_server_field_space(struct tg_server *server, size_t *count);
-char *tg_server_read_space(struct tg_server *server, size_t *size); /* until the next read */
+char *tg_server_read_space(struct tg_server *server, size_t *size);   /* until the next read */
+struct tg_tls_context *tg_server_tls(const struct tg_server *server); /* for new connections */
+struct tg_tls_space *tg_server_tls_space(struct tg_server *server);
 int tg_server_suspend_reading(struct tg_server *server, struct bufferevent *bev);
 struct tg_deadlines *tg_server_deadlines(struct tg_server *server);
 struct tg_slots *tg_server_slots(struct tg_server *server);

@@ -3,7 +3,7 @@
  * Bytes go to the socket at once when nothing waits before them, without a turn of the loop and
  * without a copy; what the socket does not take waits in the bufferevent's output.
  */
-#include "http/conn_impl.h"
+#include "http/tls_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ enum {
 
 /* --- Bytes ------------------------------------------------------------------------------------ */
 
-static enum tg_status fail(struct tg_conn *conn)
+enum tg_status tg_conn_broken(struct tg_conn *conn)
 {
     conn->broken = true;
     tg_server_wake(conn->server, conn, false); /* not here: the caller is still at work on conn */
@@ -102,18 +102,23 @@ static enum tg_status put_aside(struct tg_conn *conn, const struct iovec *runs, 
     write_later(conn);
     for (int i = 0; i < n; i++)
         if (runs[i].iov_len && (!out || evbuffer_add(out, runs[i].iov_base, runs[i].iov_len) != 0))
-            return fail(conn);
+            return tg_conn_broken(conn);
     return TG_OK;
 }
 
 enum tg_status tg_conn_write(struct tg_conn *conn, const struct iovec *runs, int n)
+{
+    return conn->tls ? tg_tls_write(conn, runs, n) : tg_conn_write_raw(conn, runs, n);
+}
+
+enum tg_status tg_conn_write_raw(struct tg_conn *conn, const struct iovec *runs, int n)
 {
     struct iovec rest[RUNS_MAX];
     if (conn->broken)
         return TG_ECLOSED;
     ssize_t sent = write_now(conn, runs, n);
     if (sent < 0)
-        return fail(conn);
+        return tg_conn_broken(conn);
     if ((size_t)sent == total(runs, n))
         return TG_OK;
     memcpy(rest, runs, (size_t)n * sizeof *rest);
@@ -130,7 +135,7 @@ static enum tg_status put_lent_aside(struct tg_conn *conn, struct iovec rest, st
     write_later(conn);
     if (!out ||
         evbuffer_add_reference(out, rest.iov_base, rest.iov_len, lent->release, lent->arg) != 0)
-        return fail(conn);
+        return tg_conn_broken(conn);
     lent->release = NULL;
     return TG_OK;
 }
@@ -138,10 +143,12 @@ static enum tg_status put_lent_aside(struct tg_conn *conn, struct iovec rest, st
 enum tg_status tg_conn_write_lent(struct tg_conn *conn, const struct iovec *runs, int n,
                                   struct tg_lent *lent)
 {
+    if (conn->tls)
+        return tg_tls_write_lent(conn, runs, n, lent);
     struct iovec rest[RUNS_MAX];
     const struct iovec whole = runs[lent->run];
     ssize_t sent = conn->broken ? -1 : write_now(conn, runs, n);
-    enum tg_status status = sent < 0 ? fail(conn) : TG_OK;
+    enum tg_status status = sent < 0 ? tg_conn_broken(conn) : TG_OK;
     if (status == TG_OK && (size_t)sent < total(runs, n)) {
         memcpy(rest, runs, (size_t)n * sizeof *rest);
         skip(rest, n, (size_t)sent);
@@ -363,7 +370,7 @@ static enum tg_status send_parcel(void *sink, const struct tg_parcel *parcel, tg
 static size_t pending(void *sink)
 {
     const struct tg_conn *conn = sink;
-    return conn->unsent + tg_file_send_waiting(conn);
+    return conn->unsent + tg_file_send_waiting(conn) + tg_tls_waiting(conn);
 }
 
 static void on_drain(void *sink, size_t low_water, void (*fn)(void *arg), void *arg)
@@ -387,14 +394,26 @@ static const struct tg_sink_ops socket_sink = {
     .on_drain = on_drain,
 };
 
+/* Files are read and encrypted. */
+static const struct tg_sink_ops secure_sink = {
+    .commit = commit,
+    .send = send_runs,
+    .send_lent = send_lent,
+    .pending = pending,
+    .on_drain = on_drain,
+};
+
 const struct tg_sink_ops *tg_conn_sink(const struct tg_conn *conn)
 {
-    return conn->ops ? conn->ops->sink : &socket_sink;
+    if (conn->ops)
+        return conn->ops->sink;
+    return conn->secure ? &secure_sink : &socket_sink;
 }
 
 uint64_t tg_conn_unsent(const struct tg_conn *conn, uint64_t *stalled)
 {
-    uint64_t waiting = conn->unsent + tg_file_send_waiting(conn) + tg_file_send_left(conn);
+    uint64_t waiting =
+        conn->unsent + tg_file_send_waiting(conn) + tg_file_send_left(conn) + tg_tls_waiting(conn);
     *stalled = waiting ? tg_clock_coarse_ms() - conn->moved_at : 0;
     return waiting;
 }

@@ -19,7 +19,7 @@
 
 #include <event2/listener.h>
 
-#include "http/conn_impl.h"
+#include "http/tls_impl.h"
 #include "util/clock.h"
 #include "util/mem.h"
 #include "util/store.h"
@@ -36,12 +36,16 @@ struct listener {
     char *url;
     char *path; /* of a unix socket, to be removed; else NULL */
     uint16_t port;
+    bool secure;    /* by TLS */
     bool one_queue; /* all workers accept from this very socket */
 };
 
 struct tg_server {
     struct tg_server_options o;
     struct evhttp *http;
+    struct evhttp *https; /* for the listeners of TLS: its connections begin differently; or NULL */
+    struct tg_tls_context *tls; /* of new connections; NULL: the script has none */
+    struct tg_tls_space space;
     struct listener listeners[LISTENERS_MAX];
     size_t listener_count;
     struct event resume; /* accepting, after descriptors had run out; always pending */
@@ -198,7 +202,7 @@ static int is_our_resume(const struct event_base *base, const struct event *even
     if (event_get_callback(event) != on_resume)
         return 0;
     struct tg_server *server = event_get_callback_arg(event);
-    if (server->http == search->http)
+    if (server->http == search->http || server->https == search->http)
         search->found = server;
     return search->found != NULL;
 }
@@ -329,9 +333,16 @@ void tg_server_forget(struct tg_server *server, struct tg_conn *conn)
 static struct bufferevent *make_bev(struct event_base *base, void *arg)
 {
     (void)base;
-    struct tg_conn *conn = tg_conn_new(arg);
+    struct tg_conn *conn = tg_conn_new(arg, false);
     /* NULL makes evhttp use a bufferevent of its own; find_conn() then knows nothing of its
      * requests, and it is closed. */
+    return conn ? conn->bev : NULL;
+}
+
+static struct bufferevent *make_secure_bev(struct event_base *base, void *arg)
+{
+    (void)base;
+    struct tg_conn *conn = tg_conn_new(arg, true);
     return conn ? conn->bev : NULL;
 }
 
@@ -358,40 +369,92 @@ static void on_request(struct evhttp_request *req, void *arg)
         evhttp_connection_free(evhttp_request_get_connection(req));
 }
 
+static void set_up(struct tg_server *server, struct evhttp *http,
+                   struct bufferevent *(*make)(struct event_base *, void *))
+{
+    evhttp_set_allowed_methods(http, EVHTTP_REQ_GET);
+    evhttp_set_default_content_type(http, NULL);
+    evhttp_set_max_headers_size(http, 1024);
+    evhttp_set_max_body_size(http, 0);
+    evhttp_set_bevcb(http, make, server);
+    evhttp_set_gencb(http, on_request, server);
+}
+
+/* --- TLS -------------------------------------------------------------------------------------- */
+
+static bool open_https(struct tg_server *server)
+{
+    if (tg_tls_space_init(&server->space) != TG_OK)
+        return false;
+    server->https = evhttp_new(server->o.base);
+    if (server->https)
+        set_up(server, server->https, make_secure_bev);
+    return server->https != NULL;
+}
+
+void tg_server_set_tls(struct tg_server *server, struct tg_tls_context *context)
+{
+    struct tg_tls_context *before = server->tls;
+    if (!context && server->https)
+        return; /* who listens with TLS goes on with what there was */
+    server->tls = context ? tg_tls_context_hold(context) : NULL;
+    tg_tls_context_release(before);
+}
+
+bool tg_server_is_secure(const struct tg_server *server)
+{
+    return server->https != NULL;
+}
+
+struct tg_tls_context *tg_server_tls(const struct tg_server *server)
+{
+    return server->tls;
+}
+
+struct tg_tls_space *tg_server_tls_space(struct tg_server *server)
+{
+    return &server->space;
+}
+
 /* --- Addresses -------------------------------------------------------------------------------- */
 
-static struct listener *add_listener(struct tg_server *server, struct evconnlistener *l)
+static struct listener *add_listener(struct tg_server *server, struct evconnlistener *l,
+                                     bool secure)
 {
     struct listener *added = &server->listeners[server->listener_count];
-    struct evhttp_bound_socket *bound = evhttp_bind_listener(server->http, l);
+    if (secure && !server->https && !open_https(server))
+        return NULL;
+    struct evhttp_bound_socket *bound =
+        evhttp_bind_listener(secure ? server->https : server->http, l);
     if (!bound)
         return NULL;
     server->listener_count++;
-    *added = (struct listener){.listener = l, .bound = bound};
+    *added = (struct listener){.listener = l, .bound = bound, .secure = secure};
     evconnlistener_set_error_cb(l, on_accept_error);
     return added;
 }
 
-static char *print_url(const struct sockaddr *address, uint16_t *port)
+static char *print_url(const struct sockaddr *address, bool secure, uint16_t *port)
 {
+    const char *scheme = secure ? "https" : "http";
     char host[INET6_ADDRSTRLEN];
     char url[INET6_ADDRSTRLEN + 24];
     if (address->sa_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
         evutil_inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
         *port = ntohs(v6->sin6_port);
-        snprintf(url, sizeof url, "http://[%s]:%u", host, (unsigned)*port);
+        snprintf(url, sizeof url, "%s://[%s]:%u", scheme, host, (unsigned)*port);
     } else {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
         evutil_inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
         *port = ntohs(v4->sin_port);
-        snprintf(url, sizeof url, "http://%s:%u", host, (unsigned)*port);
+        snprintf(url, sizeof url, "%s://%s:%u", scheme, host, (unsigned)*port);
     }
     return tg_strdup(url);
 }
 
 static enum tg_status listen_on(struct tg_server *server, const struct sockaddr *address, int len,
-                                struct listener **out)
+                                bool secure, struct listener **out)
 {
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
     if (server->o.shared && address->sa_family != AF_UNIX)
@@ -400,7 +463,7 @@ static enum tg_status listen_on(struct tg_server *server, const struct sockaddr 
         evconnlistener_new_bind(server->o.base, NULL, NULL, flags, TG_READ_BACK_LOG, address, len);
     if (!l)
         return TG_EIO;
-    *out = add_listener(server, l);
+    *out = add_listener(server, l, secure);
     if (*out)
         return TG_OK;
     evconnlistener_free(l);
@@ -434,7 +497,7 @@ static enum tg_status listen_unix(struct tg_server *server, const char *path, co
     memcpy(address.sun_path, path, strlen(path) + 1);
     remove_stale(&address);
     enum tg_status status =
-        listen_on(server, (struct sockaddr *)(void *)&address, sizeof address, &added);
+        listen_on(server, (struct sockaddr *)(void *)&address, sizeof address, false, &added);
     if (status != TG_OK) {
         *why = strerrordesc_np(errno);
         return status;
@@ -467,12 +530,12 @@ static bool in_use(const struct sockaddr *address, socklen_t len)
 }
 
 static enum tg_status listen_inet(struct tg_server *server, const struct sockaddr *address,
-                                  socklen_t len, const char **why)
+                                  socklen_t len, bool secure, const char **why)
 {
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
     struct listener *added = NULL;
-    enum tg_status status = listen_on(server, address, (int)len, &added);
+    enum tg_status status = listen_on(server, address, (int)len, secure, &added);
     if (status != TG_OK) {
         *why = strerrordesc_np(errno);
         return status;
@@ -480,7 +543,7 @@ static enum tg_status listen_inet(struct tg_server *server, const struct sockadd
     no_delay(added->listener);
     memset(&bound, 0, sizeof bound);
     getsockname(evconnlistener_get_fd(added->listener), (struct sockaddr *)&bound, &size);
-    added->url = print_url((struct sockaddr *)&bound, &added->port);
+    added->url = print_url((struct sockaddr *)&bound, secure, &added->port);
     return added->url ? TG_OK : TG_ENOMEM;
 }
 
@@ -510,14 +573,14 @@ static bool split(const char *address, char *host, size_t size, const char **por
 }
 
 /* A descriptor of our own for the same socket, and its queue. */
-static enum tg_status share(struct tg_server *server, int fd, struct listener **out,
+static enum tg_status share(struct tg_server *server, int fd, bool secure, struct listener **out,
                             const char **why)
 {
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC;
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     struct evconnlistener *l =
         own < 0 ? NULL : evconnlistener_new(server->o.base, NULL, NULL, flags, 0, own);
-    *out = l ? add_listener(server, l) : NULL;
+    *out = l ? add_listener(server, l, secure) : NULL;
     if (*out)
         return TG_OK;
     *why = strerrordesc_np(errno);
@@ -541,7 +604,7 @@ static char *print_unix_url(const struct sockaddr_un *address, socklen_t len)
 }
 
 /* A socket that somebody else has made and listens on: it is his to remove. */
-static enum tg_status listen_inherited(struct tg_server *server, const char *number,
+static enum tg_status listen_inherited(struct tg_server *server, const char *number, bool secure,
                                        const char **why)
 {
     struct sockaddr_storage address;
@@ -567,7 +630,8 @@ static enum tg_status listen_inherited(struct tg_server *server, const char *num
         return TG_EINVAL;
     }
     evutil_make_socket_nonblocking((int)fd);
-    enum tg_status status = share(server, (int)fd, &added, why);
+    secure = secure && family != AF_UNIX;
+    enum tg_status status = share(server, (int)fd, secure, &added, why);
     if (status != TG_OK)
         return status;
     added->one_queue = true;
@@ -575,9 +639,18 @@ static enum tg_status listen_inherited(struct tg_server *server, const char *num
         added->url = print_unix_url((const struct sockaddr_un *)(const void *)&address, len);
     } else {
         no_delay(added->listener);
-        added->url = print_url((struct sockaddr *)&address, &added->port);
+        added->url = print_url((struct sockaddr *)&address, secure, &added->port);
     }
     return added->url ? TG_OK : TG_ENOMEM;
+}
+
+/* TCP is for TLS where the script has certificates, unless the address says otherwise. */
+static bool take_scheme(const struct tg_server *server, const char **address)
+{
+    bool plain = strncmp(*address, "http://", 7) == 0;
+    bool secure = strncmp(*address, "https://", 8) == 0;
+    *address += plain ? 7 : secure ? 8 : 0;
+    return secure || (server->tls && !plain);
 }
 
 enum tg_status tg_server_listen(struct tg_server *server, const char *address, const char **why)
@@ -592,10 +665,18 @@ enum tg_status tg_server_listen(struct tg_server *server, const char *address, c
         *why = "too many listeners";
         return TG_ELIMIT;
     }
+    const char *given = address;
+    bool secure = take_scheme(server, &address);
+    if (secure && !server->tls)
+        *why = "the script has no tls";
+    else if (given != address && secure && strncmp(address, "unix:", 5) == 0)
+        *why = "TLS is for TCP";
+    if (**why)
+        return TG_EINVAL;
     if (strncmp(address, "unix:", 5) == 0)
         return listen_unix(server, address + 5, why);
     if (strncmp(address, "fd:", 3) == 0)
-        return listen_inherited(server, address + 3, why);
+        return listen_inherited(server, address + 3, secure, why);
     if (!split(address, host, sizeof host, &port)) {
         *why = "expected host:port, [v6]:port, unix:/path or fd:number";
         return TG_EINVAL;
@@ -609,7 +690,7 @@ enum tg_status tg_server_listen(struct tg_server *server, const char *address, c
     if (server->o.shared && in_use(found->ai_addr, found->ai_addrlen))
         *why = strerrordesc_np(EADDRINUSE);
     else
-        status = listen_inet(server, found->ai_addr, found->ai_addrlen, why);
+        status = listen_inet(server, found->ai_addr, found->ai_addrlen, secure, why);
     freeaddrinfo(found);
     return status;
 }
@@ -627,9 +708,10 @@ enum tg_status tg_server_join(struct tg_server *server, const struct tg_server *
         if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
             *why = strerrordesc_np(errno);
         else if (first->listeners[i].one_queue)
-            status = share(server, fd, &added, why);
+            status = share(server, fd, first->listeners[i].secure, &added, why);
         else
-            status = listen_inet(server, (struct sockaddr *)&address, len, why);
+            status = listen_inet(server, (struct sockaddr *)&address, len,
+                                 first->listeners[i].secure, why);
         if (status != TG_OK)
             return status;
     }
@@ -670,12 +752,7 @@ struct tg_server *tg_server_new(const struct tg_server_options *options)
         tg_server_free(server);
         return NULL;
     }
-    evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET);
-    evhttp_set_default_content_type(server->http, NULL);
-    evhttp_set_max_headers_size(server->http, 1024);
-    evhttp_set_max_body_size(server->http, 0);
-    evhttp_set_bevcb(server->http, make_bev, server);
-    evhttp_set_gencb(server->http, on_request, server);
+    set_up(server, server->http, make_bev);
     return server;
 }
 
@@ -719,6 +796,10 @@ void tg_server_free(struct tg_server *server)
     event_del(&server->resume);
     if (server->http)
         evhttp_free(server->http); /* frees the listeners that are bound to it */
+    if (server->https)
+        evhttp_free(server->https);
+    tg_tls_space_fini(&server->space);
+    tg_tls_context_release(server->tls);
     for (size_t i = 0; i < server->listener_count; i++) {
         if (server->listeners[i].path && server->listeners[i].listener)
             unlink(server->listeners[i].path);

@@ -15,6 +15,7 @@
 struct event_base;
 struct tg_server;
 struct tg_store;
+struct tg_tls_context;
 
 struct tg_server_options {
     struct event_base *base;        /* borrowed, like all of these */
@@ -37,11 +38,17 @@ struct tg_server *tg_server_new(const struct tg_server_options *options); /* NUL
 /* Ends every connection (gone: TG_GONE_SHUTDOWN), then frees.  NULL is fine. */
 void tg_server_free(struct tg_server *server);
 
-/* Listens on "host:port", "[v6]:port" or "unix:/path", or on "fd:N": a socket that listens already (N is
+/* Listens on "host:port", "[v6]:port" (with "http://" before it without TLS, with "https://" only with)
+ * or "unix:/path", or on "fd:N": a socket that listens already (N is
  * borrowed, and may be closed after it).  On failure *why is a static text or that of
  * errno, and the result TG_EINVAL (the address) or TG_EIO (the system). */
 TG_MUST_CHECK enum tg_status tg_server_listen(struct tg_server *server, const char *address,
                                               const char **why);
+
+/* The certificates for connections that come from now on, which it holds; before it listens, whether it
+ * is with TLS that "host:port" listens.  NULL: none, unless it listens with some already. */
+void tg_server_set_tls(struct tg_server *server, struct tg_tls_context *context);
+bool tg_server_is_secure(const struct tg_server *server); /* it listens with TLS somewhere */
 
 /* Listens on every address of first, a server on another loop, too; the kernel shares out what
  * connects.  Both have options.shared. */

@@ -39,10 +39,11 @@ struct tg_loop_stats {
 
 /* Borrowed: all of it outlives the state. */
 struct tg_lua_host {
-    struct tg_stores *stores;   /* behind tg.shared */
-    struct tg_post *post;       /* the worker's, behind tg.topic */
-    struct tg_streams *streams; /* the worker's, behind tg.sse */
-    unsigned worker;            /* its number, from 1 on */
+    struct tg_stores *stores;        /* behind tg.shared */
+    struct tg_post *post;            /* the worker's, behind tg.topic */
+    struct tg_streams *streams;      /* the worker's, behind tg.sse */
+    const unsigned char *ticket_key; /* of TG_TLS_TICKET_KEY bytes, for its certificates */
+    unsigned worker;                 /* its number, from 1 on */
     uint64_t generation;
     /* The gateway's figures, of all its workers. */
     void (*stats)(void *gateway, struct tg_host_stats *out);

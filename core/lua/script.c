@@ -6,6 +6,7 @@
 
 #include <lauxlib.h>
 
+#include "http/tls.h"
 #include "lua/bind_context.h"
 #include "lua/bind_file.h"
 #include "lua/bind_handle.h"
@@ -42,6 +43,7 @@ struct tg_lua_script {
     enum tg_access_format log;
     struct tg_access_fields log_fields;
     struct tg_limits limits;
+    struct tg_tls_context *tls; /* NULL: none */
     struct tg_lua_life life;
     bool loading;
     uint64_t load_until; /* nanoseconds */
@@ -456,6 +458,49 @@ static void take_listen(lua_State *L, struct tg_lua_script *script, int descript
     lua_pop(L, 1);
 }
 
+/* Tells of a file before it is read: one that does not load is to be watched, too. */
+static void tell_file(const struct tg_lua_script *script, const char *path)
+{
+    if (script->o.on_file)
+        script->o.on_file(script->o.on_file_arg, path);
+}
+
+static void open_tls(lua_State *L, struct tg_lua_script *script, const struct tg_tls_pair *pairs,
+                     size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        tell_file(script, pairs[i].cert);
+        tell_file(script, pairs[i].key);
+    }
+    if (tg_tls_context_new(&script->tls, pairs, count, script->o.host.ticket_key,
+                           script->problems) == TG_ENOMEM)
+        no_memory(L);
+}
+
+static void take_tls(lua_State *L, struct tg_lua_script *script, int description)
+{
+    if (script->o.tls.cert) {
+        open_tls(L, script, &script->o.tls, 1);
+        return;
+    }
+    if (lua_getfield(L, description, "tls") != LUA_TTABLE) {
+        lua_pop(L, 1);
+        return;
+    }
+    size_t count = lua_rawlen(L, -1);
+    struct tg_tls_pair *pairs = lua_newuserdatauv(L, (count + 1) * sizeof *pairs, 0);
+    int keep = lua_gettop(L);
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, keep - 1, (lua_Integer)i + 1);
+        lua_getfield(L, -1, "cert");
+        lua_getfield(L, -2, "key");
+        pairs[i] = (struct tg_tls_pair){lua_tostring(L, -2), lua_tostring(L, -1)};
+        lua_settop(L, keep); /* the description keeps the texts */
+    }
+    open_tls(L, script, pairs, count);
+    lua_settop(L, keep - 2);
+}
+
 static void take_workers(lua_State *L, struct tg_lua_script *script, int description)
 {
     if (lua_getfield(L, description, "workers") == LUA_TNUMBER)
@@ -518,13 +563,6 @@ static void set_package_path(lua_State *L, const char *script)
     lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -2));
     lua_setfield(L, -4, "path");
     lua_pop(L, 3);
-}
-
-/* Tells of a file before it is read: one that does not load is to be watched, too. */
-static void tell_file(const struct tg_lua_script *script, const char *path)
-{
-    if (script->o.on_file)
-        script->o.on_file(script->o.on_file_arg, path);
 }
 
 /* In the place of the searcher of Lua files, which is its first upvalue; the second is the script. */
@@ -678,6 +716,7 @@ static int load(lua_State *L)
     take_workers(L, script, description);
     take_listen(L, script, description);
     take_log(L, script, description);
+    take_tls(L, script, description);
     take_unmatched(L, script, description, made);
     take_routes(L, script, description, made);
     tg_lua_life_load(L, &script->life, 1);
@@ -763,6 +802,7 @@ void tg_lua_script_free(struct tg_lua_script *script)
     if (!script)
         return;
     tg_lua_life_fini(&script->life);
+    tg_tls_context_release(script->tls);
     tg_router_free(script->engine.router);
     if (script->lua)
         tg_lua_interceptors_free(script->lua, script->interceptors);
@@ -832,6 +872,11 @@ void tg_lua_script_count_in(struct tg_lua_script *script, struct tg_route_figure
 unsigned tg_lua_script_workers(const struct tg_lua_script *script)
 {
     return script->workers;
+}
+
+struct tg_tls_context *tg_lua_script_tls(const struct tg_lua_script *script)
+{
+    return script->tls;
 }
 
 const char *tg_lua_script_listen(const struct tg_lua_script *script, size_t n)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "engine/exchange.h"
+#include "http/tls.h"
 #include "lua/host.h"
 #include "lua/state.h"
 #include "util/buf.h"
@@ -22,6 +23,7 @@ struct tg_lua_script_options {
     const struct tg_log *log;
     struct tg_upstream *upstream;   /* borrowed; NULL: scripts reach no other server */
     struct tg_lua_host host;        /* copied */
+    struct tg_tls_pair tls;         /* instead of the script's; NULLs: what that says */
     struct tg_slices *slices;       /* as in tg_lua_options */
     const struct tg_limits *limits; /* where the script says nothing */
     /* Sets limits that win over the script's own; may be NULL. */
@@ -62,7 +64,8 @@ const struct tg_limits *tg_lua_script_limits(const struct tg_lua_script *script)
 
 /* What the service table says; NULL past the last address. */
 const char *tg_lua_script_listen(const struct tg_lua_script *script, size_t n);
-unsigned tg_lua_script_workers(const struct tg_lua_script *script); /* 0: nothing */
+struct tg_tls_context *tg_lua_script_tls(const struct tg_lua_script *script); /* its; NULL: none */
+unsigned tg_lua_script_workers(const struct tg_lua_script *script);           /* 0: nothing */
 enum tg_access_format tg_lua_script_log(const struct tg_lua_script *script);
 
 /* Finds the places where the exchanges of its routes are counted. */

@@ -31,7 +31,7 @@ local service = {}
 ---@field listen? string[]
 ---@field workers? integer
 ---@field limits? table<string, number>
----@field tls? { cert: string, key: string }
+---@field tls? { cert: string, key: string }[]
 ---@field log? { format?: "text"|"json"|"off", headers: string[] }
 ---@field check? function
 ---@field on_start? function
@@ -45,6 +45,7 @@ local LOG_FORMATS = { text = true, json = true, off = true }
 local LOG_HEADERS_MAX = 16 -- TG_ACCESS_FIELDS_MAX
 
 local WORKERS_MAX = 1024
+local CERTIFICATES_MAX = 1000 -- TG_TLS_PAIRS_MAX
 local SOCKET_PATH_MAX = 107 -- sun_path, less its NUL
 local LIMIT_MAX = 2 ^ 53 / 1000 -- as in core/util/limits.c
 
@@ -62,12 +63,13 @@ end
 
 --- What is wrong with an address to listen on, or nil.
 local function address_problem(address)
+  local plain = address:match("^https?://(.*)$")
   local socket = address:match("^unix:(.*)$")
   if socket then
     local fits = #socket > 0 and #socket <= SOCKET_PATH_MAX and not socket:find("\0", 1, true)
     return not fits and ("a socket's path has 1 to %d bytes"):format(SOCKET_PATH_MAX) or nil
   end
-  local port = port_of(address)
+  local port = port_of(plain or address)
   if not port then
     return 'expected "host:port", "[v6]:port" or "unix:/path"'
   end
@@ -143,17 +145,36 @@ local function read_limits(check, value)
   return out
 end
 
+local function read_pair(check, where, value)
+  check:keys(where, value, known.tls)
+  for _, key in ipairs(known.tls) do
+    local path = value[key]
+    if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
+      check:problem(where .. "." .. key, "expected a file's path, got %s", Check.kind_of(path))
+    end
+  end
+  return { cert = value.cert, key = value.key }
+end
+
+--- One certificate and its key, or a list of such.
 local function read_tls(check, value)
   if not check:is("tls", value, "table", "a table") then
     return nil
   end
-  check:keys("tls", value, known.tls)
-  for _, key in ipairs(known.tls) do
-    if type(value[key]) ~= "string" or value[key] == "" then
-      check:problem("tls." .. key, "expected a file's path, got %s", Check.kind_of(value[key]))
-    end
+  if value[1] == nil then
+    return { read_pair(check, "tls", value) }
   end
-  return { cert = value.cert, key = value.key }
+  local out = {}
+  local count = check:list("tls", value, function(pair, n)
+    local where = ("tls[%d]"):format(n)
+    if check:is(where, pair, "table", "a table") then
+      out[#out + 1] = read_pair(check, where, pair)
+    end
+  end)
+  if count > CERTIFICATES_MAX then
+    check:problem("tls", "there are more than %d certificates", CERTIFICATES_MAX)
+  end
+  return out
 end
 
 --- The request's header fields that a line of the log is to have.

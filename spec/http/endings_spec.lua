@@ -76,7 +76,8 @@ return {
     end },
     { "/sse", get = tg.sse(function(events) events:send({ data = "x" }) tg.sleep(100) end) },
     { "/fetch", get = function(request)
-      return { body = tg.fetch(("http://127.0.0.1:%d%s"):format(request.port, request.query.path)).body }
+      local url = ("%s://127.0.0.1:%d%s"):format(request.scheme, request.port, request.query.path)
+      return { body = tg.fetch(url, { insecure = true }).body }
     end },
     { "/timeout", get = function()
       return { body = tostring(pcall(tg.timeout, 0.01, function() tg.sleep(100) end)) }

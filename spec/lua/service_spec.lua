@@ -49,7 +49,7 @@ describe("a service table", function()
       })
       assert.same({
         listen = { "127.0.0.1:0" }, workers = 2, limits = { head_bytes = 1.5 },
-        tls = { cert = "c.pem", key = "k.pem" }, not_found = f, check = f,
+        tls = { { cert = "c.pem", key = "k.pem" } }, not_found = f, check = f,
         log = { format = "json", headers = {} }, on_start = f, on_stop = g, interceptors = {}, routes = {},
       }, d)
       assert.equal("integer", math.type(d.workers))
@@ -244,7 +244,7 @@ describe("a service table", function()
     it("a bad address to listen on", function()
       for _, address in ipairs({
         "", "8080", ":8080", "localhost", "localhost:", "localhost:65536", "localhost:-1", "::1:80",
-        "[::1]", "[::1]:x", "[localhost]:80", "a b:80", "http://a:80", "unix:", "*:80", "a:8 0",
+        "[::1]", "[::1]:x", "[localhost]:80", "a b:80", "ftp://a:80", "https://unix:/a", "http://", "unix:", "*:80", "a:8 0",
         "unix:" .. ("a"):rep(108), "unix:/a\0b", "a:00000000000000000080", "a:1e3",
       }) do
         assert.matches("^listen: ", problem_of({ listen = address }))

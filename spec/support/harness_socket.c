@@ -5,27 +5,34 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 
 #define SOCKET "harness.Socket"
 
 enum { PATIENCE = 5, READ_MAX = 65536 };
 
 struct sock {
-    int fd; /* -1: closed */
+    int fd;         /* -1: closed */
+    SSL *ssl;       /* NULL: none */
+    bool truncated; /* it ended without a close_notify */
 };
 
 static struct sock *push_socket(lua_State *L, int fd)
 {
     struct sock *s = lua_newuserdatauv(L, sizeof *s, 0);
-    s->fd = fd;
+    *s = (struct sock){.fd = fd};
     luaL_setmetatable(L, SOCKET);
     return s;
 }
@@ -33,6 +40,146 @@ static struct sock *push_socket(lua_State *L, int fd)
 int harness_socket_fd(lua_State *L, int index)
 {
     return ((const struct sock *)luaL_checkudata(L, index, SOCKET))->fd;
+}
+
+static struct sock *sock_at(lua_State *L, int index)
+{
+    struct sock *s = luaL_checkudata(L, index, SOCKET);
+    luaL_argcheck(L, s->fd >= 0, index, "closed");
+    return s;
+}
+
+/* --- TLS -------------------------------------------------------------------------------------- */
+
+/* OpenSSL writes without MSG_NOSIGNAL; ignored, the signal would stay so in what specs start. */
+static void hold_sigpipe(sigset_t *before)
+{
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, before);
+}
+
+static void let_sigpipe_go(const sigset_t *before)
+{
+    static const struct timespec at_once;
+    int error = errno;
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    while (sigtimedwait(&pipe, NULL, &at_once) > 0)
+        continue;
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+    errno = error;
+}
+
+/* As of a call on the socket itself: what it did, or -1 and errno.  An end is 0, with or without a
+ * close_notify. */
+static ssize_t tls_result(struct sock *s, int n)
+{
+    if (n > 0)
+        return n;
+    switch (SSL_get_error(s->ssl, n)) {
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+        errno = EAGAIN;
+        return -1;
+    case SSL_ERROR_SYSCALL:
+        return -1;
+    default:
+        if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+            s->truncated = true;
+            return 0;
+        }
+        errno = EPROTO;
+        return -1;
+    }
+}
+
+static ssize_t sock_send(struct sock *s, const char *data, size_t len)
+{
+    if (!s->ssl)
+        return send(s->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    sigset_t before;
+    hold_sigpipe(&before);
+    ERR_clear_error();
+    ssize_t n = len ? tls_result(s, SSL_write(s->ssl, data, (int)len)) : 0;
+    let_sigpipe_go(&before);
+    return n;
+}
+
+static ssize_t sock_recv(struct sock *s, char *room, size_t len)
+{
+    if (!s->ssl)
+        return recv(s->fd, room, len, MSG_DONTWAIT);
+    sigset_t before;
+    hold_sigpipe(&before);
+    ERR_clear_error();
+    ssize_t n = tls_result(s, SSL_read(s->ssl, room, (int)len));
+    let_sigpipe_go(&before);
+    return n;
+}
+
+static int tls_error(struct sock *s, const char *name, double deadline)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    s->ssl = ctx ? SSL_new(ctx) : NULL;
+    SSL_CTX_free(ctx);
+    if (!s->ssl || SSL_set_fd(s->ssl, s->fd) != 1)
+        return ENOMEM;
+    SSL_set_mode(s->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    if (name)
+        SSL_set_tlsext_host_name(s->ssl, name);
+    for (;;) {
+        ERR_clear_error();
+        int n = SSL_connect(s->ssl);
+        if (n == 1)
+            return 0;
+        int wants = SSL_get_error(s->ssl, n);
+        if (wants != SSL_ERROR_WANT_READ && wants != SSL_ERROR_WANT_WRITE)
+            return EPROTO;
+        if (harness_wait(s->fd, wants == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline) != 1)
+            return ETIMEDOUT;
+    }
+}
+
+/* tls(server name, timeout) -> true, or nil and why: the handshake of a client that trusts anybody */
+static int s_tls(lua_State *L)
+{
+    struct sock *s = sock_at(L, 1);
+    const char *name = luaL_optstring(L, 2, NULL);
+    double deadline = harness_deadline(L, 3);
+    sigset_t before;
+    hold_sigpipe(&before);
+    int error = tls_error(s, name, deadline);
+    let_sigpipe_go(&before);
+    if (error)
+        return harness_fail(L, error);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+static int s_truncated(lua_State *L)
+{
+    lua_pushboolean(L, ((const struct sock *)luaL_checkudata(L, 1, SOCKET))->truncated);
+    return 1;
+}
+
+/* peer() -> the subject of the server's certificate, the protocol's version, whether a session was
+ * resumed */
+static int s_peer(lua_State *L)
+{
+    char name[256];
+    const struct sock *s = sock_at(L, 1);
+    luaL_argcheck(L, s->ssl, 1, "no TLS");
+    X509 *cert = SSL_get1_peer_certificate(s->ssl);
+    lua_pushstring(L, X509_NAME_oneline(X509_get_subject_name(cert), name, sizeof name));
+    X509_free(cert);
+    lua_pushstring(L, SSL_get_version(s->ssl));
+    lua_pushboolean(L, SSL_session_reused(s->ssl));
+    return 3;
 }
 
 static int fd_at(lua_State *L, int index)
@@ -180,16 +327,16 @@ static int s_send(lua_State *L)
 {
     size_t len;
     size_t sent = 0;
-    int fd = fd_at(L, 1);
+    struct sock *s = sock_at(L, 1);
     const char *data = luaL_checklstring(L, 2, &len);
     double deadline = harness_deadline(L, 3);
     int error = 0;
     while (sent < len && !error) {
-        ssize_t n = send(fd, data + sent, len - sent, MSG_NOSIGNAL);
+        ssize_t n = sock_send(s, data + sent, len - sent);
         if (n >= 0)
             sent += (size_t)n;
         else if (errno == EAGAIN)
-            error = harness_wait(fd, POLLOUT, deadline) == 1 ? 0 : ETIMEDOUT;
+            error = harness_wait(s->fd, POLLOUT, deadline) == 1 ? 0 : ETIMEDOUT;
         else if (errno != EINTR)
             error = errno;
     }
@@ -206,11 +353,11 @@ static int s_send(lua_State *L)
 static int s_send_some(lua_State *L)
 {
     size_t len;
-    int fd = fd_at(L, 1);
+    struct sock *s = sock_at(L, 1);
     const char *data = luaL_checklstring(L, 2, &len);
     lua_Integer from = luaL_optinteger(L, 3, 1) - 1;
     luaL_argcheck(L, from >= 0 && (size_t)from <= len, 3, "out of range");
-    ssize_t n = send(fd, data + from, len - (size_t)from, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = sock_send(s, data + from, len - (size_t)from);
     if (n < 0)
         return harness_fail(L, errno);
     lua_pushinteger(L, n);
@@ -221,14 +368,14 @@ static int s_send_some(lua_State *L)
  * "timeout" or why */
 static int s_recv(lua_State *L)
 {
-    int fd = fd_at(L, 1);
+    struct sock *s = sock_at(L, 1);
     lua_Integer most = luaL_optinteger(L, 2, READ_MAX);
     double deadline = harness_deadline(L, 3);
     luaL_Buffer buffer;
     luaL_argcheck(L, most > 0 && most <= 1 << 30, 2, "out of range");
     char *room = luaL_buffinitsize(L, &buffer, (size_t)most);
     for (;;) {
-        ssize_t n = recv(fd, room, (size_t)most, MSG_DONTWAIT);
+        ssize_t n = sock_recv(s, room, (size_t)most);
         if (n > 0) {
             luaL_pushresultsize(&buffer, (size_t)n);
             return 1;
@@ -237,13 +384,19 @@ static int s_recv(lua_State *L)
             return harness_fail(L, EPIPE);
         if (errno != EAGAIN && errno != EINTR)
             return harness_fail(L, errno);
-        if (harness_wait(fd, POLLIN, deadline) != 1)
+        if (harness_wait(s->fd, POLLIN, deadline) != 1)
             return harness_fail(L, ETIMEDOUT);
     }
 }
 
 static int s_shutdown_write(lua_State *L)
 {
+    struct sock *s = sock_at(L, 1);
+    sigset_t before;
+    hold_sigpipe(&before);
+    if (s->ssl)
+        SSL_shutdown(s->ssl);
+    let_sigpipe_go(&before);
     if (shutdown(fd_at(L, 1), SHUT_WR) != 0)
         return harness_fail(L, errno);
     lua_pushboolean(L, true);
@@ -253,6 +406,8 @@ static int s_shutdown_write(lua_State *L)
 static int s_close(lua_State *L)
 {
     struct sock *s = luaL_checkudata(L, 1, SOCKET);
+    SSL_free(s->ssl);
+    s->ssl = NULL;
     if (s->fd >= 0)
         close(s->fd);
     s->fd = -1;
@@ -282,7 +437,10 @@ static int l_poll(lua_State *L)
     struct pollfd *fds = lua_newuserdatauv(L, sizeof *fds * (size_t)(count + 1), 0);
     for (lua_Integer i = 0; i < count; i++) {
         lua_geti(L, 1, i + 1);
-        fds[i] = (struct pollfd){fd_at(L, -1), POLLIN, 0};
+        struct sock *s = sock_at(L, -1);
+        fds[i] = (struct pollfd){s->fd, POLLIN, 0};
+        if (s->ssl && SSL_pending(s->ssl))
+            deadline = 0; /* and it is among those */
         lua_pop(L, 1);
     }
     int n;
@@ -290,11 +448,13 @@ static int l_poll(lua_State *L)
         n = poll(fds, (nfds_t)count, harness_ms_until(deadline));
     } while (n < 0 && errno == EINTR);
     lua_newtable(L);
-    for (lua_Integer i = 0, found = 0; n > 0 && i < count; i++) {
-        if (!fds[i].revents)
-            continue;
+    for (lua_Integer i = 0, found = 0; n >= 0 && i < count; i++) {
         lua_geti(L, 1, i + 1);
-        lua_seti(L, -2, ++found);
+        struct sock *s = sock_at(L, -1);
+        if (fds[i].revents || (s->ssl && SSL_pending(s->ssl)))
+            lua_seti(L, -2, ++found);
+        else
+            lua_pop(L, 1);
     }
     return 1;
 }
@@ -306,7 +466,9 @@ void harness_add_sockets(lua_State *L)
         {"send", s_send},     {"send_some", s_send_some},
         {"recv", s_recv},     {"shutdown_write", s_shutdown_write},
         {"close", s_close},   {"reset", s_reset},
-        {"fd", s_fd},         {NULL, NULL},
+        {"fd", s_fd},         {"tls", s_tls},
+        {"peer", s_peer},     {"truncated", s_truncated},
+        {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
         {"connect", l_connect},

@@ -11,7 +11,7 @@ local PATIENCE = 5
 local Client = {}
 Client.__index = Client
 
-local raw = {}
+local raw = { secure = {} } -- the ports that are spoken to with TLS
 
 -- The socket of an accept, say, as a client.
 function raw.wrap(socket) return setmetatable({ socket = socket, buffer = "" }, Client) end
@@ -20,6 +20,13 @@ function raw.wrap(socket) return setmetatable({ socket = socket, buffer = "" }, 
 function raw.connect(port, options)
   local socket, why = harness.connect(port, options)
   if not socket then return nil, why end
+  if raw.secure[port] then
+    local greeted, what = socket:tls(options and options.server_name, options and options.timeout)
+    if not greeted then
+      socket:close()
+      return nil, what
+    end
+  end
   return raw.wrap(socket)
 end
 

@@ -4,6 +4,7 @@
 --   raw.get(s.port, "/")
 local harness = require("harness")
 local lfs = require("lfs")
+local raw = require("raw")
 
 local SANITIZED = os.getenv("ASAN_OPTIONS") ~= nil
 local PATIENCE = SANITIZED and 20 or 10 -- seconds, for a start or a stop
@@ -97,6 +98,10 @@ local function arguments(self, options)
     argv[#argv + 1] = "--listen"
     argv[#argv + 1] = address
   end
+  if server.tls and not options.plain then
+    local tls = { "--tls-cert", server.tls.cert, "--tls-key", server.tls.key }
+    table.move(tls, 1, #tls, #argv + 1, argv)
+  end
   table.move(options.args or {}, 1, #(options.args or {}), #argv + 1, argv)
   local wrapped = table.move(options.wrap or {}, 1, #(options.wrap or {}), 1, {})
   return table.move(argv, 1, #argv, #wrapped + 1, wrapped)
@@ -114,8 +119,11 @@ local function await_listeners(self, count)
   self:await(function(lines)
     self.urls = {}
     for _, line in ipairs(lines) do
-      self.urls[#self.urls + 1] = line:match("^tidegate: listening on (.*)$")
+      local url = line:match("^tidegate: listening on (.*)$")
         or line:match('^{.*"message":"listening on ([^"]*)"}$')
+      self.urls[#self.urls + 1] = url
+      local port = url and url:match("^https?://.*:(%d+)$")
+      if port then raw.secure[tonumber(port)] = url:find("^https") ~= nil end
     end
     return #self.urls >= count
   end, "did not listen")
