@@ -188,6 +188,15 @@ TIDEGATE_API enum tidegate_status tidegate_snapshot(
 /* Ends every exchange, then frees.  tidegate_run() has returned.  NULL is fine. */
 TIDEGATE_API void tidegate_free(struct tidegate *g);
 
+/* Runs the Lua file options->script (or script_text) as a program, not as a service: it has everything
+ * that a script has, tg.test above all, may wait wherever it is, and gets args (arg_count of them, in
+ * `arg`, too).  Returns when it ends or calls os.exit(), whose code is in *code then.  Of options it
+ * heeds script, script_text, limits, setup and log; base is NULL.  TIDEGATE_ESCRIPT: it has raised an
+ * error, which was logged. */
+TIDEGATE_API enum tidegate_status tidegate_script_run(const struct tidegate_options *options,
+                                                      const char *const *args, size_t arg_count,
+                                                      int *code);
+
 /* The last error's message, never NULL; good until the next call on g. */
 TIDEGATE_API const char *tidegate_error(const struct tidegate *g);
 

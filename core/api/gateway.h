@@ -72,6 +72,16 @@ enum tidegate_status tg_public_status(enum tg_status status);
  * others, and sets them up.  On TG_EINVAL g->error has the script's problems. */
 enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch);
 
+/* Loads the script for w, on any thread.  On TG_EINVAL *problems has its problems. */
+struct tg_loading {
+    uint64_t number; /* of the generation */
+    bool trial;      /* w serves nobody */
+    bool program;    /* the script is no service */
+};
+enum tg_status tg_gateway_load(struct tidegate *g, struct tg_worker *w,
+                               const struct tg_loading *loading, struct tg_generation **out,
+                               struct tg_buf *problems);
+
 /* Loads the script anew for every worker, aside, and switches them all or none.  Logs what came of it,
  * and why not.  On the loader's thread, or on the host's. */
 enum tg_status tg_gateway_reload(struct tidegate *g);

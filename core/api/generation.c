@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "api/trial.h"
 #include "util/clock.h"
 #include "util/mem.h"
 
@@ -36,14 +37,16 @@ static void override_limits(struct tg_limits *limits, void *arg)
                             g->limits[i].value); /* it was tried before */
 }
 
-static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t number,
-                               struct tg_generation **out, struct tg_buf *problems)
+enum tg_status tg_gateway_load(struct tidegate *g, struct tg_worker *w,
+                               const struct tg_loading *loading, struct tg_generation **out,
+                               struct tg_buf *problems)
 {
     struct tg_limits limits;
     tg_limits_init(&limits);
     struct tg_lua_script_options options = {
         .path = g->script,
         .text = g->text,
+        .program = loading->program,
         .base = w->base,
         .log = &g->log,
         .upstream = w->upstream,
@@ -55,13 +58,16 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
                  .post = w->post,
                  .streams = &w->streams,
                  .ticket_key = g->common.ticket_key,
-                 .worker = w->index + 1,
-                 .generation = number,
+                 .gather = &w->gather,
+                 .memories = &w->memories,
+                 .trial = loading->trial,
+                 .worker = loading->trial ? 0 : w->index + 1,
+                 .generation = loading->number,
                  .stats = tg_gateway_stats,
                  .loop_stats = tg_gateway_loop_stats,
                  .routes = tg_gateway_routes,
                  .gateway = g},
-        .slices = &w->slices,
+        .slices = loading->program ? NULL : &w->slices,
         .suspended = tg_worker_on_suspended,
         .suspended_arg = w,
         .setup = g->setup,
@@ -74,13 +80,20 @@ static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t
     *out = tg_calloc(1, sizeof **out);
     if (!*out)
         return TG_ENOMEM;
-    (*out)->number = number;
+    (*out)->number = loading->number;
     enum tg_status status = tg_lua_script_new(&(*out)->script, &options, problems);
     if (status == TG_OK)
         return TG_OK;
     tg_free(*out);
     *out = NULL;
     return status;
+}
+
+static enum tg_status load_one(struct tidegate *g, struct tg_worker *w, uint64_t number,
+                               struct tg_generation **out, struct tg_buf *problems)
+{
+    struct tg_loading loading = {.number = number};
+    return tg_gateway_load(g, w, &loading, out, problems);
 }
 
 /* --- The first -------------------------------------------------------------------------------- */
@@ -146,6 +159,12 @@ enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch)
     status = load_one(g, &g->workers[0], 1, &first, &g->error);
     if (status != TG_OK)
         return status;
+    if (tg_lua_script_has_check(first->script))
+        status = tg_trial_check(g, 1, &g->error);
+    if (status != TG_OK) {
+        tg_generation_free(first);
+        return status;
+    }
     g->last = first;
     return open_others(g, first, count_workers(g, workers, first->script));
 }
@@ -248,6 +267,8 @@ static enum tg_status reload(struct tidegate *g)
         (void)!tg_buf_addf(&problems, "%s: no tls, and the gateway listens with it", g->script);
         status = TG_EINVAL;
     }
+    if (status == TG_OK && tg_lua_script_has_check(loaded[0]->script))
+        status = tg_trial_check(g, number, &problems);
     if (status == TG_OK) {
         report(g, loaded[0], began);
         warn_of_fixed(g, loaded[0]->script);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/gateway.h"
+#include "api/trial.h"
 #include "util/clock.h"
 #include "util/mem.h"
 #include "util/percent.h"
@@ -163,14 +164,16 @@ static enum tg_status open_all(struct tidegate *g, const struct tidegate_options
     return status == TG_OK ? tg_gateway_open(g, options->workers, options->watch) : status;
 }
 
-enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_options *options)
+static bool are_options(const struct tidegate_options *options)
 {
-    *out = NULL;
-    if (options->size != sizeof *options || (!options->script && !options->script_text))
-        return TIDEGATE_EINVAL;
+    return options->size == sizeof *options && (options->script || options->script_text);
+}
+
+static struct tidegate *make(const struct tidegate_options *options)
+{
     struct tidegate *g = tg_calloc(1, sizeof *g);
     if (!g)
-        return TIDEGATE_ENOMEM;
+        return NULL;
     g->made_at = tg_clock_coarse_ms();
     g->host_log = options->log;
     g->host_log_arg = options->log_arg;
@@ -178,7 +181,17 @@ enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_o
     g->on_reload_arg = options->on_reload_arg;
     g->log = (struct tg_log){options->log ? pass_log : NULL, g, (enum tg_level)options->log_level};
     tg_buf_init(&g->error, TG_ERROR_MAX);
+    return g;
+}
 
+enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_options *options)
+{
+    *out = NULL;
+    if (!are_options(options))
+        return TIDEGATE_EINVAL;
+    struct tidegate *g = make(options);
+    if (!g)
+        return TIDEGATE_ENOMEM;
     enum tg_status status = open_all(g, options);
     if (status == TG_EINVAL) { /* the script's problems are in g->error */
         *out = g;
@@ -220,6 +233,24 @@ void tidegate_free(struct tidegate *g)
     tg_free(g->limits);
     tg_buf_fini(&g->error);
     tg_free(g);
+}
+
+enum tidegate_status tidegate_script_run(const struct tidegate_options *options,
+                                         const char *const *args, size_t arg_count, int *code)
+{
+    *code = 0;
+    if (!are_options(options) || options->base)
+        return TIDEGATE_EINVAL;
+    struct tidegate *g = make(options);
+    if (!g)
+        return TIDEGATE_ENOMEM;
+    enum tg_status status = copy_options(g, options);
+    if (status == TG_OK)
+        status = tg_trial_run(g, args, arg_count, code, &g->error);
+    if (status == TG_EINVAL || status == TG_ELIMIT)
+        tg_log(&g->log, TG_LOG_ERROR, "%s", tidegate_error(g));
+    tidegate_free(g);
+    return status == TG_EINVAL ? TIDEGATE_ESCRIPT : tg_public_status(status);
 }
 
 static const char *address_to_listen_on(const struct tidegate *g, size_t n)

@@ -12,6 +12,7 @@
 #include "cli/control.h"
 #include "cli/log.h"
 #include "cli/options.h"
+#include "cli/project.h"
 #include "cli/routes.h"
 #include "cli/signals.h"
 #include "cli/systemd.h"
@@ -312,6 +313,18 @@ static enum exit_code top(const struct cli_options *options)
     return error ? EXIT_SYSTEM : EXIT_FINE;
 }
 
+static enum exit_code make_project(const struct cli_options *options)
+{
+    const char *what;
+    const char *why = cli_project_new(options->script, &what);
+    if (why) {
+        fprintf(stderr, "tidegate: %s: %s\n", what, why);
+        return EXIT_SYSTEM;
+    }
+    printf("%s: a project; its README.md says what to do with it\n", options->script);
+    return EXIT_FINE;
+}
+
 static enum exit_code do_command(const struct cli_options *options)
 {
     if (options->command == CLI_HELP) {
@@ -322,6 +335,10 @@ static enum exit_code do_command(const struct cli_options *options)
         printf("tidegate %s\n", tidegate_version());
         return EXIT_FINE;
     }
+    if (options->command == CLI_NEW)
+        return make_project(options);
+    if (options->command == CLI_TEST)
+        return (enum exit_code)cli_project_test(options->script, options->args, options->arg_count);
     return options->command == CLI_TOP ? top(options) : with_log(options);
 }
 

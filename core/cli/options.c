@@ -15,6 +15,9 @@ const char cli_usage[] =
     "                                         which route that is, through what, with what\n"
     "       tidegate top --control PATH [--json] [--once]\n"
     "                                         what the gateway of this control socket is doing\n"
+    "       tidegate new DIR                  make a project: a service, and a spec of it\n"
+    "       tidegate test DIR [WORD...]       run the specs in DIR/spec by Busted, which gets the "
+    "WORDs\n"
     "       tidegate version\n"
     "       tidegate help\n"
     "\n"
@@ -179,13 +182,20 @@ static bool set_limit(struct cli_options *options, const char *value)
 static const struct command {
     const char *name;
     enum cli_command command;
-    bool script;
+    const char *needs; /* its first word; NULL: it takes none */
 } commands[] = {
-    {"run", CLI_RUN, true},       {"check", CLI_CHECK, true},
-    {"routes", CLI_ROUTES, true}, {"explain", CLI_EXPLAIN, true},
-    {"top", CLI_TOP, false},      {"version", CLI_VERSION, false},
-    {"help", CLI_HELP, false},    {"--version", CLI_VERSION, false},
-    {"--help", CLI_HELP, false},  {"-h", CLI_HELP, false},
+    {"run", CLI_RUN, "a script"},
+    {"check", CLI_CHECK, "a script"},
+    {"routes", CLI_ROUTES, "a script"},
+    {"explain", CLI_EXPLAIN, "a script"},
+    {"new", CLI_NEW, "a folder"},
+    {"test", CLI_TEST, "a folder"},
+    {"top", CLI_TOP, NULL},
+    {"version", CLI_VERSION, NULL},
+    {"help", CLI_HELP, NULL},
+    {"--version", CLI_VERSION, NULL},
+    {"--help", CLI_HELP, NULL},
+    {"-h", CLI_HELP, NULL},
 };
 
 enum { RUN = 1U << CLI_RUN, TOP = 1U << CLI_TOP };
@@ -325,10 +335,12 @@ static int take_option(struct cli_options *options, char **words)
 
 static bool take_word(struct cli_options *options, const struct command *command, const char *word)
 {
-    if (!command->script)
+    if (!command->needs)
         return refuse(word, "this command takes no arguments");
     if (!options->script)
         options->script = word;
+    else if (command->command == CLI_NEW)
+        return refuse(word, "a second folder; there can be one");
     else if (command->command != CLI_EXPLAIN)
         return refuse(word, "a second script; there can be one");
     else if (!options->method)
@@ -340,11 +352,25 @@ static bool take_word(struct cli_options *options, const struct command *command
     return true;
 }
 
+/* The rest is Busted's, but for a -- before it. */
+static void take_args(struct cli_options *options, char **words)
+{
+    if (strcmp(*words, "--") == 0)
+        words++;
+    options->args = (const char *const *)words;
+    while (words[options->arg_count])
+        options->arg_count++;
+}
+
 static bool parse_rest(struct cli_options *options, const struct command *command, char **words)
 {
     bool only_words = false; /* after -- */
     while (*words) {
         char *word = *words;
+        if (command->command == CLI_TEST && options->script) {
+            take_args(options, words);
+            return true;
+        }
         if (only_words || word[0] != '-' || !word[1]) {
             if (!take_word(options, command, word))
                 return false;
@@ -368,7 +394,10 @@ static bool parse_rest(struct cli_options *options, const struct command *comman
         return refuse(command->name, "needs --control and the path of a gateway's socket");
     if (command->command == CLI_EXPLAIN && options->script && !options->path)
         return refuse(command->name, "needs a method and a path");
-    return !command->script || options->script || refuse(command->name, "needs a script");
+    if (!command->needs || options->script)
+        return true;
+    fprintf(stderr, "tidegate: %s: needs %s\n", command->name, command->needs);
+    return false;
 }
 
 bool cli_options_parse(struct cli_options *options, int argc, char **argv)

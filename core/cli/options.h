@@ -5,13 +5,25 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum cli_command { CLI_RUN, CLI_CHECK, CLI_ROUTES, CLI_EXPLAIN, CLI_TOP, CLI_VERSION, CLI_HELP };
+enum cli_command {
+    CLI_RUN,
+    CLI_CHECK,
+    CLI_ROUTES,
+    CLI_EXPLAIN,
+    CLI_TOP,
+    CLI_NEW,
+    CLI_TEST,
+    CLI_VERSION,
+    CLI_HELP
+};
 
 struct cli_options {
     enum cli_command command;
-    const char *script; /* for run, check and routes; strings are argv's */
+    const char *script; /* or, for new and test, the folder; strings are argv's */
     const char *method; /* for explain */
     const char *path;
+    const char *const *args; /* for test: what follows the folder */
+    size_t arg_count;
     const char **listen; /* freed by cli_options_fini() */
     size_t listen_count;
     const char **limits; /* the same */

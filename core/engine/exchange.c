@@ -120,6 +120,8 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
     struct tg_script *script = x->script;
     count(x, ending);
     tg_access_log_exchange(x, tg_ending_name(ending));
+    if (x->engine->ended)
+        x->engine->ended(x, ending);
     stop_source(x);
     script->ops->close(x, ending);
     end_writer(x);

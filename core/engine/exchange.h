@@ -104,9 +104,11 @@ struct tg_engine {
     struct tg_script *script; /* for the requests that come from now on */
     struct tg_script none;    /* of exchanges that have no script any more */
     struct tg_access_log access;
-    bool dev;              /* unhandled errors are shown to the client */
-    uint64_t exchanges;    /* begun so far; ids are made of it */
-    uint32_t epoch;        /* another at each start */
+    bool dev;           /* unhandled errors are shown to the client */
+    uint64_t exchanges; /* begun so far; ids are made of it */
+    uint32_t epoch;     /* another at each start */
+    /* An exchange is about to end; NULL: nobody cares. */
+    void (*ended)(struct tg_exchange *x, enum tg_ending ending);
     struct tg_match match; /* space to match in */
     struct tg_engine_stats stats;
 };

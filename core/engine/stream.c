@@ -3,7 +3,6 @@
 
 #include "body/event.h"
 #include "engine/exchange.h"
-#include "util/clock.h"
 
 enum {
     BEATS_MAX = 256, /* at a time: others have things to send, too */
@@ -23,7 +22,7 @@ void tg_stream_spoke(struct tg_stream *stream)
         step = STEP_MAX;
     if (!step)
         step = 1;
-    uint64_t now = tg_clock_coarse_ms();
+    uint64_t now = tg_deadlines_now(stream->heartbeat.all) / 1000;
     uint64_t at = (now + stream->interval + step - 1) / step * step;
     stream->heard = stream->watch.w->bytes;
     tg_deadline_set(&stream->heartbeat, at - now);
@@ -31,7 +30,7 @@ void tg_stream_spoke(struct tg_stream *stream)
 
 static bool has_turn(struct tg_streams *all)
 {
-    uint64_t now = tg_clock_coarse_ms();
+    uint64_t now = tg_deadlines_now(&all->deadlines) / 1000;
     if (now != all->beat_at)
         all->beats = 0;
     all->beat_at = now;

@@ -7,9 +7,8 @@
 #include "http/conn_impl.h"
 #include "io/deadline.h"
 #include "io/soon.h"
+#include "util/clock.h"
 #include "util/mem.h"
-
-enum { FEED_MAX = 65536 }; /* bytes of a request's body before the client is to wait */
 
 /* One send of a body: a copy, or what was lent. */
 struct chunk {
@@ -146,6 +145,12 @@ static void free_if_over(struct tg_memory *m)
     tg_free((void *)(uintptr_t)m->head.fields.p);
     tg_free(m->conn.block);
     tg_free(m);
+}
+
+static uint64_t now_of(const struct tg_memory *m)
+{
+    const struct tg_deadlines *deadlines = m->o.all->deadlines;
+    return deadlines->held ? tg_deadlines_now(deadlines) : tg_clock_ns() / 1000;
 }
 
 static void tell_client(struct tg_memory *m)
@@ -310,7 +315,7 @@ static enum tg_status send_runs(void *sink, const struct iovec *runs, int n, uns
         struct chunk *chunk = queue_add(&m->out, len);
         if (!chunk)
             return TG_ENOMEM;
-        chunk->at = tg_deadlines_now(m->o.all->deadlines);
+        chunk->at = now_of(m);
         char *at = chunk->bytes;
         for (int i = 0; i < n; i++) {
             if (runs[i].iov_len)
@@ -339,7 +344,7 @@ static enum tg_status send_lent(void *sink, const void *data, size_t len, unsign
     } else {
         *chunk = (struct chunk){.link = chunk->link,
                                 .rest = {data, len},
-                                .at = tg_deadlines_now(m->o.all->deadlines),
+                                .at = now_of(m),
                                 .lent = data,
                                 .lent_len = len,
                                 .release = release,
@@ -415,10 +420,10 @@ static enum tg_body_state body_peek(struct tg_conn *conn, struct tg_slice *data)
 static void body_consume(struct tg_conn *conn, size_t n)
 {
     struct tg_memory *m = memory_of(conn);
-    bool waits = m->in.bytes >= FEED_MAX;
+    bool waits = m->in.bytes >= TG_MEMORY_FEED_MAX;
     m->read += n;
     queue_take(&m->in, n);
-    if (waits && m->in.bytes < FEED_MAX)
+    if (waits && m->in.bytes < TG_MEMORY_FEED_MAX)
         tell_client(m);
 }
 
@@ -519,6 +524,12 @@ struct tg_conn *tg_memory_conn(struct tg_memory *m)
     return &m->conn;
 }
 
+void *tg_memory_owner(struct tg_conn *conn)
+{
+    const struct tg_memory *m = memory_of(conn);
+    return m->released ? NULL : m->o.arg;
+}
+
 void tg_memories_init(struct tg_memories *all, struct event_base *base,
                       struct tg_deadlines *deadlines)
 {
@@ -560,8 +571,10 @@ enum tg_status tg_memory_feed(struct tg_memory *m, const char *data, size_t len)
     bool bounded = m->conn.head.framing == TG_FRAMING_LENGTH;
     if (m->in_ended || (bounded && len > m->conn.head.length - m->fed))
         return TG_ELIMIT;
-    if (m->served || m->leaving || !len)
-        return m->served || m->leaving ? TG_ECLOSED : TG_OK;
+    if (m->state != TG_MEMORY_OPEN || m->leaving)
+        return TG_ECLOSED;
+    if (!len)
+        return TG_OK;
     struct chunk *chunk = queue_add(&m->in, len);
     if (!chunk)
         return TG_ENOMEM;
@@ -571,7 +584,7 @@ enum tg_status tg_memory_feed(struct tg_memory *m, const char *data, size_t len)
     m->conn.body_ready = true;
     if (something_to_hear(m))
         tg_soon_call(&m->serve);
-    return m->in.bytes >= FEED_MAX ? TG_AGAIN : TG_OK;
+    return m->in.bytes >= TG_MEMORY_FEED_MAX ? TG_AGAIN : TG_OK;
 }
 
 void tg_memory_feed_end(struct tg_memory *m)
@@ -613,6 +626,11 @@ void tg_memory_consume(struct tg_memory *m, size_t n)
     watch_client(m);
     if (something_to_hear(m))
         tg_soon_call(&m->serve);
+}
+
+size_t tg_memory_waiting(const struct tg_memory *m)
+{
+    return m->out.bytes;
 }
 
 enum tg_memory_state tg_memory_state(const struct tg_memory *m)

@@ -35,6 +35,8 @@ void tg_memories_init(struct tg_memories *all, struct event_base *base,
 /* Ends the exchanges of all (gone: TG_GONE_SHUTDOWN).  Not from inside Lua. */
 void tg_memories_close(struct tg_memories *all);
 
+enum { TG_MEMORY_FEED_MAX = 65536 }; /* unread bytes of a request's body before more waits */
+
 struct tg_memory_options {
     struct tg_memories *all;        /* borrowed */
     const struct tg_limits *limits; /* borrowed until its exchange is over */
@@ -63,6 +65,9 @@ int tg_memory_new(struct tg_memory **out, const struct tg_memory_options *option
 /* For tg_exchange_begin(), once. */
 struct tg_conn *tg_memory_conn(struct tg_memory *m);
 
+/* The options' arg of the client of conn, which is one of these; NULL: it was released. */
+void *tg_memory_owner(struct tg_conn *conn);
+
 /* The client is not interested any more: on_change is not called, and the exchange, where it still is,
  * hears from the loop that its client has gone.  NULL is fine. */
 void tg_memory_release(struct tg_memory *m);
@@ -70,7 +75,7 @@ void tg_memory_release(struct tg_memory *m);
 /* --- The request's body ----------------------------------------------------------------------- */
 
 /* More of it; copied.  Nothing once it is whole, or its Content-Length reached: TG_ELIMIT.  TG_AGAIN:
- * it was taken, and so much waits to be read that on_change should be waited for. */
+ * it was taken, and TG_MEMORY_FEED_MAX bytes wait to be read: on_change tells when fewer do. */
 enum tg_status tg_memory_feed(struct tg_memory *m, const char *data, size_t len);
 void tg_memory_feed_end(
     struct tg_memory *m); /* shorter than its Content-Length: the client leaves */
@@ -85,10 +90,12 @@ const struct tg_response_head *tg_memory_head(const struct tg_memory *m);
  * now.  It stays until it is consumed. */
 struct tg_memory_chunk {
     struct tg_slice data;
-    uint64_t at; /* microseconds on the clock of the deadlines: when it was sent */
+    uint64_t at; /* when it was sent: microseconds, on the deadlines' clock, and exact */
 };
 bool tg_memory_peek(const struct tg_memory *m, struct tg_memory_chunk *chunk);
 void tg_memory_consume(struct tg_memory *m, size_t n); /* no more than the chunk has */
+
+size_t tg_memory_waiting(const struct tg_memory *m); /* bytes that were sent and not consumed */
 
 enum tg_memory_state tg_memory_state(const struct tg_memory *m);
 

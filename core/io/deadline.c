@@ -113,10 +113,9 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
 
 void tg_deadlines_hold(struct tg_deadlines *all, uint64_t now)
 {
-    uint64_t before = tg_deadlines_now(all);
-    all->time = now > before ? now : before;
+    all->time = now;
     all->held = true;
-    arm(all, all->time);
+    arm(all, now);
 }
 
 bool tg_deadlines_next(const struct tg_deadlines *all, uint64_t *due)

@@ -38,7 +38,7 @@ void tg_deadlines_fini(struct tg_deadlines *all); /* its deadlines are gone by t
 /* Microseconds on the clock that its deadlines go by. */
 uint64_t tg_deadlines_now(const struct tg_deadlines *all);
 
-/* For tests: from now on its time is what it is told, and it never goes back. */
+/* For tests: from now on its time is what it is told, now at first, which is about what it was. */
 void tg_deadlines_hold(struct tg_deadlines *all, uint64_t now);
 
 /* When the next one is due, while it is held; false: none is. */

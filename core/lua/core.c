@@ -5,6 +5,7 @@
 #include <lualib.h>
 
 #include "lua/bind_channel.h"
+#include "lua/bind_clock.h"
 #include "lua/bind_compress.h"
 #include "lua/bind_csv.h"
 #include "lua/bind_fetch.h"
@@ -20,8 +21,10 @@
 #include "lua/bind_sse.h"
 #include "lua/bind_stats.h"
 #include "lua/bind_task.h"
+#include "lua/bind_test.h"
 #include "lua/bind_time.h"
 #include "lua/bind_topic.h"
+#include "lua/bind_wire.h"
 #include "lua/body_reader.h"
 #include "lua/failure.h"
 
@@ -45,6 +48,9 @@ static int open_core(lua_State *L)
     tg_compress_open(L);
     tg_body_readers_open(L);
     tg_filters_open(L);
+    tg_test_open(L);
+    tg_clock_open(L);
+    tg_wires_open(L);
     lua_pushcfunction(L, tg_parse_form);
     lua_setfield(L, -2, "_parse_form");
     lua_pushcfunction(L, tg_file_new);

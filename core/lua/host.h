@@ -2,12 +2,15 @@
 #ifndef TG_LUA_HOST_H
 #define TG_LUA_HOST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/exchange.h"
 #include "io/lag.h"
 #include "upstream/failure.h"
 
+struct tg_gather;
+struct tg_memories;
 struct tg_post;
 struct tg_stores;
 struct tg_streams;
@@ -39,11 +42,14 @@ struct tg_loop_stats {
 
 /* Borrowed: all of it outlives the state. */
 struct tg_lua_host {
-    struct tg_stores *stores;        /* behind tg.shared */
-    struct tg_post *post;            /* the worker's, behind tg.topic */
-    struct tg_streams *streams;      /* the worker's, behind tg.sse */
+    struct tg_stores *stores;   /* behind tg.shared */
+    struct tg_post *post;       /* the worker's, behind tg.topic */
+    struct tg_streams *streams; /* the worker's, behind tg.sse */
+    struct tg_gather *gather;   /* the worker's, and the next: behind tg.test */
+    struct tg_memories *memories;
+    bool trial;                      /* nobody is served: time may be held */
     const unsigned char *ticket_key; /* of TG_TLS_TICKET_KEY bytes, for its certificates */
-    unsigned worker;                 /* its number, from 1 on */
+    unsigned worker;                 /* its number, from 1 on; 0: a trial's */
     uint64_t generation;
     /* The gateway's figures, of all its workers. */
     void (*stats)(void *gateway, struct tg_host_stats *out);

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 
 #include "lua/task.h"
+#include "util/buf.h"
 
 static const char *const on_stop_name = "on_stop";
 
@@ -14,22 +15,6 @@ static void push_gateway(lua_State *L, const struct tg_lua_host *host)
     lua_setfield(L, -2, "worker");
     lua_pushinteger(L, (lua_Integer)host->generation);
     lua_setfield(L, -2, "generation");
-}
-
-/* --- check -------------------------------------------------------------------------------------- */
-
-static void call_check(lua_State *L, const struct tg_lua_life *life, int index)
-{
-    lua_pushliteral(L, "check");
-    if (lua_rawget(L, index) != LUA_TFUNCTION) {
-        lua_pop(L, 1);
-        return;
-    }
-    push_gateway(L, &life->host);
-    lua_call(L, 1, 2);
-    if (lua_isboolean(L, -2) && !lua_toboolean(L, -2))
-        luaL_error(L, "check: %s", lua_isstring(L, -1) ? lua_tostring(L, -1) : "it returned false");
-    lua_pop(L, 2);
 }
 
 static int take_function(lua_State *L, int index, const char *name)
@@ -45,16 +30,27 @@ void tg_lua_life_load(lua_State *L, struct tg_lua_life *life, int index)
 {
     life->on_start = take_function(L, index, "on_start");
     life->on_stop = take_function(L, index, "on_stop");
-    call_check(L, life, index);
+    life->check = take_function(L, index, "check");
 }
 
-/* --- on_start and on_stop ------------------------------------------------------------------------- */
+/* --- Its tasks ------------------------------------------------------------------------- */
+
+/* What does not fit is left out. */
+static void add_problem(struct tg_buf *problem, const char *message, const char *traceback)
+{
+    (void)!tg_buf_addf(problem, "check: %s%s%s", message, traceback ? "; " : "",
+                       traceback ? traceback : "");
+}
 
 static int push_failure(lua_State *L)
 {
     struct tg_lua_life *life = lua_touserdata(L, 1);
     tg_task_push_error(L, life->task);
     const char *traceback = lua_tostring(L, -1);
+    if (life->problem) {
+        add_problem(life->problem, luaL_tolstring(L, -2, NULL), traceback);
+        return 0;
+    }
     tg_log(tg_lua_log(life->lua), TG_LOG_ERROR, "%s: %s%s%s", life->running,
            luaL_tolstring(L, -2, NULL), traceback ? "; " : "", traceback ? traceback : "");
     return 0;
@@ -62,7 +58,12 @@ static int push_failure(lua_State *L)
 
 static void ended(struct tg_lua_life *life, enum tg_lua_result result)
 {
-    if (result != TG_LUA_DONE && tg_lua_enter(life->lua, push_failure, life) != TG_LUA_DONE)
+    bool failed = result != TG_LUA_DONE;
+    if (failed && tg_lua_enter(life->lua, push_failure, life) == TG_LUA_DONE)
+        failed = false;
+    if (failed && life->problem)
+        (void)!tg_buf_addf(life->problem, "check: not enough memory");
+    else if (failed)
         tg_log(tg_lua_log(life->lua), TG_LOG_ERROR, "%s: not enough memory", life->running);
     life->running = NULL;
 }
@@ -72,6 +73,11 @@ static bool wait_for_detached(struct tg_lua_life *life);
 static void on_done(void *owner, enum tg_lua_result result)
 {
     struct tg_lua_life *life = owner;
+    if (life->problem) {
+        ended(life, result);
+        life->done(life->arg);
+        return;
+    }
     bool on_stop = life->stopped && life->running == on_stop_name;
     ended(life, result);
     if (on_stop && wait_for_detached(life))
@@ -128,6 +134,8 @@ static bool begin(struct tg_lua_life *life, lua_CFunction fn, const char *name)
         return true;
     if (life->task)
         ended(life, result);
+    else if (life->problem)
+        (void)!tg_buf_addf(life->problem, "check: not enough memory");
     life->running = NULL;
     return false;
 }
@@ -136,6 +144,38 @@ static bool wait_for_detached(struct tg_lua_life *life)
 {
     return tg_task_detached(life->lua) && begin(life, call_wait, "detached tasks");
 }
+
+/* --- check ---------------------------------------------------------------------------------------- */
+
+static int check_returned(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    (void)context;
+    if (lua_isboolean(L, 1) && !lua_toboolean(L, 1))
+        return luaL_error(L, "%s", lua_isstring(L, 2) ? lua_tostring(L, 2) : "it returned false");
+    return 0;
+}
+
+static int call_check(lua_State *L)
+{
+    const struct tg_lua_life *life = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, life->check);
+    push_gateway(L, &life->host);
+    lua_callk(L, 1, 2, 0, check_returned);
+    return check_returned(L, LUA_OK, 0);
+}
+
+bool tg_lua_life_check(struct tg_lua_life *life, struct tg_buf *problem, void (*done)(void *arg),
+                       void *arg)
+{
+    life->problem = problem;
+    life->done = done;
+    life->arg = arg;
+    return begin(life, call_check, "check");
+}
+
+/* --- on_start and on_stop ------------------------------------------------------------------------- */
 
 void tg_lua_life_start(struct tg_lua_life *life)
 {

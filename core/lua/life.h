@@ -10,6 +10,7 @@
 #include "lua/host.h"
 #include "lua/state.h"
 
+struct tg_buf;
 struct tg_task;
 
 struct tg_lua_life {
@@ -17,6 +18,8 @@ struct tg_lua_life {
     struct tg_lua_host host;
     int on_start; /* references */
     int on_stop;
+    int check;
+    struct tg_buf *problem; /* where what is wrong goes, while check runs */
     struct tg_task *task;
     const char *running; /* the name of what task runs; NULL: nothing */
     bool stopped;        /* on_stop was called */
@@ -25,10 +28,15 @@ struct tg_lua_life {
     void *arg;
 };
 
-/* Takes the functions of the service table at index, and calls its check: raises what that raises, and
- * what it says when it returns false. */
+/* Takes the functions of the service table at index. */
 void tg_lua_life_load(lua_State *L, struct tg_lua_life *life, int index);
 void tg_lua_life_fini(struct tg_lua_life *life); /* cancels what runs */
+
+/* On the loop's thread.  Begins check(gateway), a task that may wait: what it raises, and what it says
+ * when it returns false, is added to problem.  done(arg) is called from the loop when it has ended.  False:
+ * it has already, and done is not called. */
+bool tg_lua_life_check(struct tg_lua_life *life, struct tg_buf *problem, void (*done)(void *arg),
+                       void *arg);
 
 /* On the loop's thread.  Begins on_start(gateway), a task that may wait; what it raises is logged. */
 void tg_lua_life_start(struct tg_lua_life *life);

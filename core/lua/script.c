@@ -28,6 +28,7 @@
 
 struct tg_lua_script {
     struct tg_lua_script_options o;
+    bool guest; /* in the state of another: tg_lua_script_guest() */
     struct tg_lua *lua;
     struct tg_script engine;
     struct tg_buf *problems; /* while it loads */
@@ -628,6 +629,16 @@ static void push_limit_names(lua_State *L)
     lua_setfield(L, -2, "limits");
 }
 
+static void keep_patterns(lua_State *L, struct tg_lua_script *script)
+{
+    lua_newtable(L);
+    script->patterns = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_getglobal(L, "string");
+    lua_getfield(L, -1, "match");
+    script->match = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pop(L, 1);
+}
+
 static int prepare(lua_State *L)
 {
     struct tg_lua_script *script = lua_touserdata(L, 1);
@@ -639,11 +650,7 @@ static int prepare(lua_State *L)
     tg_file_open(L);
     tg_handle_open(L);
     tg_core_open(L);
-    lua_newtable(L);
-    script->patterns = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_getglobal(L, "string");
-    lua_getfield(L, -1, "match");
-    script->match = luaL_ref(L, LUA_REGISTRYINDEX);
+    keep_patterns(L, script);
     set_package_path(L, script->o.path);
     watch_requires(L, script);
     if (script->o.setup && script->o.setup(L, script->o.setup_arg) != 0)
@@ -694,21 +701,23 @@ static bool is_valid(lua_State *L, struct tg_lua_script *script)
     return false;
 }
 
-static int load(lua_State *L)
+/* Pushes what service.check() says of the service table at index. */
+static void describe(lua_State *L, int index, bool guest)
 {
-    struct tg_lua_script *script = lua_touserdata(L, 1);
-    lua_settop(L, 0);
-    run_script(L, script);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "tidegate");
     lua_call(L, 1, 1);
     lua_getfield(L, -1, "_load");
-    lua_pushvalue(L, 1);
+    lua_remove(L, -2);
+    lua_pushvalue(L, index);
     push_limit_names(L);
-    lua_call(L, 2, 2);
-    if (!is_valid(L, script))
-        return 0;
+    lua_pushboolean(L, guest);
+    lua_call(L, 3, 2);
+}
 
+/* Everything of the description on top. */
+static void take_description(lua_State *L, struct tg_lua_script *script)
+{
     int description = lua_gettop(L);
     lua_newtable(L);
     int made = lua_gettop(L);
@@ -716,9 +725,22 @@ static int load(lua_State *L)
     take_workers(L, script, description);
     take_listen(L, script, description);
     take_log(L, script, description);
-    take_tls(L, script, description);
+    if (!script->guest) /* whose certificates may be elsewhere */
+        take_tls(L, script, description);
     take_unmatched(L, script, description, made);
     take_routes(L, script, description, made);
+    lua_pop(L, 1);
+}
+
+static int load(lua_State *L)
+{
+    struct tg_lua_script *script = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    run_script(L, script);
+    describe(L, 1, false);
+    if (!is_valid(L, script))
+        return 0;
+    take_description(L, script);
     tg_lua_life_load(L, &script->life, 1);
     return 0;
 }
@@ -731,7 +753,7 @@ static enum tg_status load_guarded(struct tg_lua_script *script)
     script->loading = true;
     lua_sethook(L, on_load_step, LUA_MASKCOUNT, LOAD_STEP);
     bool loaded = tg_lua_enter(script->lua, prepare, script) == TG_LUA_DONE &&
-                  tg_lua_enter(script->lua, load, script) == TG_LUA_DONE;
+                  (script->o.program || tg_lua_enter(script->lua, load, script) == TG_LUA_DONE);
     lua_sethook(L, NULL, 0, 0);
     script->loading = false;
     if (loaded)
@@ -755,8 +777,11 @@ static enum tg_status load_all(struct tg_lua_script *script)
     };
     script->lua = tg_lua_new(&options);
     script->engine.arg = script->lua;
-    script->life = (struct tg_lua_life){
-        .lua = script->lua, .host = script->o.host, .on_start = LUA_NOREF, .on_stop = LUA_NOREF};
+    script->life = (struct tg_lua_life){.lua = script->lua,
+                                        .host = script->o.host,
+                                        .on_start = LUA_NOREF,
+                                        .on_stop = LUA_NOREF,
+                                        .check = LUA_NOREF};
     script->engine.router = tg_router_new(on_constraint, script);
     if (!script->lua || !script->engine.router)
         return TG_ENOMEM;
@@ -797,6 +822,13 @@ static void free_text(const char *text)
     tg_free((void *)(uintptr_t)text);
 }
 
+static void forget_patterns(const struct tg_lua_script *script)
+{
+    lua_State *L = tg_lua_main(script->lua);
+    luaL_unref(L, LUA_REGISTRYINDEX, script->patterns);
+    luaL_unref(L, LUA_REGISTRYINDEX, script->match);
+}
+
 void tg_lua_script_free(struct tg_lua_script *script)
 {
     if (!script)
@@ -806,7 +838,10 @@ void tg_lua_script_free(struct tg_lua_script *script)
     tg_router_free(script->engine.router);
     if (script->lua)
         tg_lua_interceptors_free(script->lua, script->interceptors);
-    tg_lua_free(script->lua);
+    if (script->guest)
+        forget_patterns(script);
+    else
+        tg_lua_free(script->lua);
     for (size_t i = 0; i < script->route_count; i++) {
         struct tg_lua_route *route = &script->routes[i];
         free_text(route->method);
@@ -829,6 +864,55 @@ void tg_lua_script_free(struct tg_lua_script *script)
     tg_free(script);
 }
 
+/* --- Guests ------------------------------------------------------------------------------------- */
+
+/* Stack: what service.check() returned; raises all of its problems. */
+static void check_description(lua_State *L)
+{
+    luaL_Buffer text;
+    if (!lua_isnil(L, -2)) {
+        lua_pop(L, 1);
+        return;
+    }
+    int problems = lua_gettop(L);
+    size_t count = lua_rawlen(L, problems);
+    luaL_buffinit(L, &text);
+    for (size_t i = 1; i <= count; i++) {
+        if (i > 1)
+            luaL_addchar(&text, '\n');
+        lua_rawgeti(L, problems, (lua_Integer)i);
+        luaL_addvalue(&text);
+    }
+    luaL_pushresult(&text);
+    lua_error(L);
+}
+
+void tg_lua_script_guest(lua_State *L, int index, struct tg_lua_script **slot)
+{
+    struct tg_lua_script *script = tg_calloc(1, sizeof *script);
+    *slot = script;
+    if (!script) {
+        no_memory(L);
+        return;
+    }
+    script->guest = true;
+    script->lua = tg_lua_of(L);
+    script->engine.ops = &script_ops;
+    script->engine.arg = script->lua;
+    script->patterns = LUA_NOREF;
+    script->match = LUA_NOREF;
+    tg_limits_init(&script->limits);
+    script->engine.router = tg_router_new(on_constraint, script);
+    if (!script->engine.router)
+        no_memory(L);
+    keep_patterns(L, script);
+    describe(L, index, true);
+    check_description(L);
+    take_description(L, script);
+}
+
+/* --- What is asked of it ------------------------------------------------------------------------ */
+
 void tg_lua_script_start(struct tg_lua_script *script)
 {
     tg_lua_life_start(&script->life);
@@ -837,6 +921,17 @@ void tg_lua_script_start(struct tg_lua_script *script)
 bool tg_lua_script_stop(struct tg_lua_script *script, void (*done)(void *arg), void *arg)
 {
     return tg_lua_life_stop(&script->life, script->limits.drain, done, arg);
+}
+
+bool tg_lua_script_has_check(const struct tg_lua_script *script)
+{
+    return script->life.check != LUA_NOREF;
+}
+
+bool tg_lua_script_check(struct tg_lua_script *script, struct tg_buf *problem,
+                         void (*done)(void *arg), void *arg)
+{
+    return tg_lua_life_check(&script->life, problem, done, arg);
 }
 
 void tg_lua_script_adopt(struct tg_lua_script *script)
@@ -861,6 +956,8 @@ enum tg_access_format tg_lua_script_log(const struct tg_lua_script *script)
 
 void tg_lua_script_count_in(struct tg_lua_script *script, struct tg_route_figures *table)
 {
+    if (script->o.program)
+        return;
     script->around.stats = tg_route_stats_of(table, script->around.name);
     script->not_found.stats = tg_route_stats_of(table, script->not_found.name);
     for (size_t i = 0; i < script->route_count; i++) {

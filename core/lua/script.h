@@ -19,6 +19,7 @@ struct tg_lua_script;
 struct tg_lua_script_options {
     const char *path; /* of the script, or its name in messages */
     const char *text; /* its text; NULL: the file at path */
+    bool program;     /* it returns no service: tg_lua_program_start() runs it */
     struct event_base *base;
     const struct tg_log *log;
     struct tg_upstream *upstream;   /* borrowed; NULL: scripts reach no other server */
@@ -51,9 +52,19 @@ enum tg_status tg_lua_script_new(struct tg_lua_script **out,
 /* On the loop's thread, before the first request. */
 void tg_lua_script_adopt(struct tg_lua_script *script);
 
+/* Whether its service has a check; and as tg_lua_life_check(). */
+bool tg_lua_script_has_check(const struct tg_lua_script *script);
+bool tg_lua_script_check(struct tg_lua_script *script, struct tg_buf *problem,
+                         void (*done)(void *arg), void *arg);
+
 /* As tg_lua_life_start() and tg_lua_life_stop(). */
 void tg_lua_script_start(struct tg_lua_script *script);
 bool tg_lua_script_stop(struct tg_lua_script *script, void (*done)(void *arg), void *arg);
+
+/* A service in a script's own state, for its tests: of the service table at index, whose problems are
+ * raised.  It has no life: no check, on_start and on_stop.  Pushes its description.  *slot, which is set
+ * before anything can raise, is the caller's, for tg_lua_script_free() inside Lua. */
+void tg_lua_script_guest(lua_State *L, int index, struct tg_lua_script **slot);
 
 /* Its exchanges are over by now.  NULL is fine. */
 void tg_lua_script_free(struct tg_lua_script *script);

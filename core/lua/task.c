@@ -577,6 +577,11 @@ enum tg_status tg_task_arm_timer(struct tg_task *task, const struct timeval *tv)
     return TG_OK;
 }
 
+struct tg_deadlines *tg_task_deadlines(struct tg_lua *lua)
+{
+    return &tg_lua_tasks(lua)->deadlines;
+}
+
 bool tg_task_timed_out(const struct tg_task *task)
 {
     return task->timed_out;

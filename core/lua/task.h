@@ -56,6 +56,7 @@ enum {
     TG_TASK_CLOSING_MAX = 30, /* of cancellations inside each other's <close> variables */
 };
 
+struct tg_deadlines;
 struct tg_spawned;
 
 /* Tasks that end together: those of an exchange, of a detached task, or of a whole state. */
@@ -115,6 +116,9 @@ void tg_task_set_cause(lua_State *L, struct tg_task *task);
 /* After TG_LUA_FAILED or TG_LUA_NOMEM: pushes what was raised, and the traceback as a string (or nil
  * when there was no memory for it), once.  Raises when out of memory. */
 void tg_task_push_error(lua_State *L, struct tg_task *task);
+
+/* That the timers of its waits are among. */
+struct tg_deadlines *tg_task_deadlines(struct tg_lua *lua);
 
 /* --- For bindings that wait ----------------------------------------------------------------- */
 

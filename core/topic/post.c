@@ -370,6 +370,11 @@ struct tg_post *tg_post_new(struct tg_broker *broker, struct event_base *base)
     return NULL;
 }
 
+struct tg_deadlines *tg_post_deadlines(struct tg_post *post)
+{
+    return &post->deadlines;
+}
+
 void tg_post_free(struct tg_post *post)
 {
     if (!post)

@@ -18,6 +18,7 @@ struct event_base;
 
 /* For one loop.  NULL when out of memory or descriptors. */
 struct tg_post *tg_post_new(struct tg_broker *broker, struct event_base *base);
+struct tg_deadlines *tg_post_deadlines(struct tg_post *post); /* of heartbeats, and what else */
 void tg_post_free(
     struct tg_post *post); /* it has no subscribers, readers and waits any more; NULL is fine */
 

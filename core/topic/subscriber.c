@@ -5,7 +5,6 @@
 
 #include "body/event.h"
 #include "topic/topic_impl.h"
-#include "util/clock.h"
 #include "util/mem.h"
 
 enum {
@@ -15,6 +14,12 @@ enum {
 };
 
 static const struct tg_slice gap_event = {"tidegate-gap", 12};
+
+/* Coarse milliseconds on the clock of heartbeats. */
+static uint64_t now_of(const struct tg_seat *seat)
+{
+    return tg_deadlines_now(seat->heartbeat.all) / 1000;
+}
 
 /* --- What there is to send -------------------------------------------------------------------- */
 
@@ -238,7 +243,7 @@ static void on_room(void *arg)
     take_out(sub);
     hide_slow(sub);
     sub->waits = false;
-    sub->sent_at = tg_clock_coarse_ms();
+    sub->sent_at = now_of(sub->seat);
     put_in(sub);
     tg_seat_set_busy(sub->seat);
 }
@@ -317,7 +322,7 @@ static void send_late_ones_away(struct tg_seat *seat)
 
 void tg_seat_serve(struct tg_seat *seat, unsigned *budget)
 {
-    uint64_t now = tg_clock_coarse_ms();
+    uint64_t now = now_of(seat);
     if (!TAILQ_EMPTY(&seat->waiting))
         send_late_ones_away(seat);
     for (; *budget && !TAILQ_EMPTY(&seat->behind); --*budget)
@@ -353,7 +358,7 @@ static void beat(struct tg_subscriber *sub, uint64_t now)
 void tg_seat_beat(void *arg)
 {
     struct tg_seat *seat = arg;
-    uint64_t now = tg_clock_coarse_ms();
+    uint64_t now = now_of(seat);
     struct tg_subscriber *sub;
     seat->pins++;
     unsigned n = 0;
@@ -424,7 +429,7 @@ enum tg_status tg_subscribe(struct tg_source **out, struct tg_post *post,
         .seat = seat,
         .writer = subscribe->writer,
         .next = place.next,
-        .sent_at = tg_clock_coarse_ms(),
+        .sent_at = now_of(seat),
         .form = subscribe->form,
         .describe = subscribe->describe,
         .arg = subscribe->arg,

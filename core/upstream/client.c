@@ -190,6 +190,11 @@ struct tg_upstream *tg_upstream_new(const struct tg_upstream_options *options)
     return upstream;
 }
 
+struct tg_deadlines *tg_upstream_deadlines(struct tg_upstream *upstream)
+{
+    return &upstream->deadlines;
+}
+
 void tg_upstream_free(struct tg_upstream *upstream)
 {
     if (!upstream)

@@ -12,6 +12,7 @@
 #include "util/limits.h"
 
 struct event_base;
+struct tg_deadlines;
 struct tg_upstream;
 
 struct tg_upstream_options {
@@ -30,6 +31,9 @@ const struct tg_upstream_stats *tg_upstream_stats(const struct tg_upstream *upst
 
 /* Holds no descriptor before its first request.  NULL when out of memory. */
 struct tg_upstream *tg_upstream_new(const struct tg_upstream_options *options);
+
+/* That its timeouts are among. */
+struct tg_deadlines *tg_upstream_deadlines(struct tg_upstream *upstream);
 
 /* Closes the kept connections.  Its fetches have been freed before.  NULL is fine. */
 void tg_upstream_free(struct tg_upstream *upstream);

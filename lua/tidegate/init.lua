@@ -15,6 +15,7 @@ local service = require("tidegate.service")
 local sse = require("tidegate.sse")
 local tasks = require("tidegate.tasks")
 local tee = require("tidegate.tee")
+local test = require("tidegate.test")
 local topics = require("tidegate.topics")
 
 ---@class tidegate
@@ -38,6 +39,7 @@ tg.all = tasks.all
 tg.race = tasks.race
 tg.timeout = tasks.timeout
 tg.tee = tee
+tg.test = test
 tg.publish_handler = topics.publish_handler
 tg.poll = topics.poll
 tg.pool = pool.new
@@ -62,6 +64,7 @@ end
 
 ---@type tidegate.Description?
 local loaded
+local served = false -- what is loaded is the gateway's, not one that tg.test tries
 
 --- The path of a named route of the script that is loaded, its parameters percent-encoded. What is
 --- no parameter of the route goes to the query.
@@ -83,15 +86,27 @@ function tg.access_log()
   return { name = "access_log", enter = function() end }
 end
 
---- For the gateway: checks what the script returned and keeps its routes.
+--- For the gateway: checks what the script returned and keeps its routes; but for those of a guest,
+--- a service that tg.test tries.
 ---@param value any
 ---@param known { limits: string[] }
+---@param guest? boolean
 ---@return tidegate.Description? description
 ---@return string[]? problems
-function tg._load(value, known)
+function tg._load(value, known, guest)
   local description, problems = service.check(value, known)
-  loaded = description
+  if not guest then
+    loaded, served = description, true
+  end
   return description, problems
+end
+
+--- For tg.test: the guest whose exchange begins, for tg.url_for where no service is loaded.
+---@param description tidegate.Description
+function tg._use(description)
+  if not served then
+    loaded = description
+  end
 end
 
 return tg

@@ -657,6 +657,108 @@ function Events:close() end
 ---@private
 function tg._sse(run, response, heartbeat, retry) end
 
+--- Time that a test moves. Everything that waits goes by it: tg.sleep, timeouts, heartbeats, the
+--- limits' times, tg.now and tg.monotonic. As a `<close>` variable it stops with its scope.
+---@class tidegate.test.Clock
+local Clock = {}
+--- So much time passes, from timer to timer: what each sets off has come as far as it does before
+--- the next one. Returns when there is nothing left to do.
+---@async
+---@param seconds number
+function Clock:advance(seconds) end
+--- From now on time passes by itself, and for nothing: whenever there is nothing else to do the
+--- next timer is due. For tests that wait for what takes long; not together with what comes from
+--- outside of the process.
+function Clock:run() end
+---@return number seconds as tg.monotonic has them
+function Clock:now() end
+--- Real time again: who waits goes on waiting for as long as there was left. A second stop does
+--- nothing.
+function Clock:stop() end
+
+--- For tg.test.clock.
+---@private
+---@return tidegate.test.Clock
+function tg._test_clock() end
+
+--- For tg.test: a service that is tried in its own state, and what service.check() made of it.
+---@private
+function tg._test_service(service) end
+
+--- For tg.test: the client of an exchange without a socket. nil, and a status, when its head is
+--- refused.
+---@private
+---@return tidegate.test.Client?
+---@return integer?
+function tg._test_client(service, head, secure) end
+
+---@private
+---@class tidegate.test.Client
+local Client = {}
+--- Waits for the response's head.
+---@private
+---@async
+---@return integer? status
+---@return table<string, string|string[]> headers
+function Client:head() end
+--- Waits for the next bytes of the body, and when they were sent.
+---@private
+---@async
+---@return string?
+---@return number
+function Client:take(most) end
+--- Waits for the end: whether the response is whole, how the exchange has ended, the error that
+--- nobody has handled, and what was logged of the service since this was asked last.
+---@private
+---@async
+---@return boolean
+---@return string
+---@return string?
+---@return string
+function Client:over() end
+---@private
+function Client:leave() end
+---@private
+---@return integer bytes that were sent and not taken
+function Client:waiting() end
+--- More of the request's body; false when nobody reads it any more.
+---@private
+---@async
+---@return boolean
+function Client:feed(data) end
+---@private
+function Client:feed_end() end
+
+--- For tg.test.upstream: a listener on a free port of 127.0.0.1, or one of its connections.
+---@private
+---@class tidegate.test.Wire
+local Wire = {}
+---@private
+---@async
+---@return tidegate.test.Wire
+function Wire:accept() end
+--- nil, "closed" or "reset" at the end.
+---@private
+---@async
+---@return string?
+---@return string?
+function Wire:read() end
+---@private
+---@async
+---@return boolean?
+---@return string?
+function Wire:write(bytes) end
+---@private
+function Wire:close() end
+---@private
+function Wire:reset() end
+---@private
+---@return integer
+function Wire:port() end
+---@private
+---@return tidegate.test.Wire
+function tg._test_listen() end
+
 --- What a script gets of a request. Fields are made when they are looked at; a script may set
 --- more.
 ---@class tidegate.Request

@@ -8,7 +8,7 @@ local tg = require("tidegate")
 local NUMBER = %d
 local started = "no"
 return {
-  limits = { drain = 0.5 },
+  limits = { drain = 0.5, response_timeout = NUMBER == 7 and 0.2 or 60 },
   on_start = function(gateway)
     tg.sleep(0.01)
     started = gateway.worker .. ":" .. gateway.generation
@@ -22,7 +22,8 @@ return {
   check = function(gateway)
     if NUMBER == 3 then error("three is not served") end
     if NUMBER == 4 then return false, "nor is four" end
-    if NUMBER == 5 then tg.sleep(1) end
+    if NUMBER == 5 then tg.sleep(0.01) error("five has waited") end
+    if NUMBER == 7 then tg.sleep(100) end
   end,
   routes = { { "/", get = function() return { body = NUMBER .. " " .. started } end },
     { "/stream", get = function() return { body = function(out) out:write("x") tg.sleep(0.3) out:write("y") end } end } },
@@ -80,7 +81,8 @@ describe("a service", function()
     local s <close> = server.start({ script = script(1) })
     assert.matches("the last good script serves on: .*three is not served", reload(s, 3))
     assert.matches("the last good script serves on: .*check: nor is four", reload(s, 4))
-    assert.matches("the last good script serves on: .*cannot wait here", reload(s, 5))
+    assert.matches("the last good script serves on: .*check: .*five has waited", reload(s, 5))
+    assert.matches("serves on: .*check: has not ended within limits.response_timeout", reload(s, 7))
     assert.matches("^1 ", raw.get(s.port, "/").body)
     assert.matches("generation 2", reload(s, 6))
     local refused = server.command({ "check", s.script })

@@ -1,0 +1,41 @@
+--- `tidegate test .` runs what is here, with no socket and no time that passes for nothing.
+local service = dofile("app.lua")
+local tg = require("tidegate")
+
+local function get(target, options)
+  return tg.test.response_for(service, "GET", target, options)
+end
+
+describe("the service", function()
+  it("greets whoever asks", function()
+    local response = get("/hello/J%C3%BCrgen")
+    assert.equal(200, response.status)
+    assert.equal("Hello, Jürgen!\n", response.body)
+  end)
+
+  it("counts, as JSON unless the client wants something else", function()
+    assert.equal('[{"n":1,"square":1},{"n":2,"square":4}]', get("/count?upto=2").body)
+    local csv = get("/count?upto=2", { headers = { Accept = "text/csv" } })
+    assert.equal("text/csv; charset=utf-8", csv.headers["content-type"])
+  end)
+
+  it("doubles integers, and says what is wrong with anything else", function()
+    local response = tg.test.response_for(service, "POST", "/double", { json = { n = 21 } })
+    assert.equal('{"double":42,"n":21}', response.body)
+    response = tg.test.response_for(service, "POST", "/double", { json = { n = "x" } })
+    assert.equal(400, response.status)
+  end)
+
+  it("ticks every second until the client leaves", function()
+    local clock <close> = tg.test.clock()
+    local stream <close> = tg.test.stream_for(service, "GET", "/ticks")
+    local first = stream:read()
+    assert.truthy(first:find("event: tick", 1, true))
+    clock:advance(1)
+    local second, at = stream:read()
+    assert.truthy(second:find('{"n":2}', 1, true))
+    assert.near(1, at, 0.01)
+    stream:leave()
+    assert.equal("client_closed", stream:over())
+  end)
+end)
