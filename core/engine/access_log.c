@@ -129,9 +129,8 @@ void tg_access_log_keep(struct tg_exchange *x)
 /* --- Lines ------------------------------------------------------------------------------------ */
 
 static enum tg_status add_response(struct tg_buf *line, const struct tg_exchange *x,
-                                   const char *reason)
+                                   const char *reason, uint64_t now)
 {
-    uint64_t now = tg_clock_ns();
     enum tg_status status =
         tg_buf_addf(line, ",\"status\":%d,\"bytes\":%" PRIu64 ",\"duration\":%.6f",
                     tg_exchange_sent_status(x), x->writer.bytes, (double)(now - x->started) / 1e9);
@@ -144,7 +143,7 @@ static enum tg_status add_response(struct tg_buf *line, const struct tg_exchange
 }
 
 static enum tg_status add_exchange(struct tg_buf *line, const struct tg_exchange *x,
-                                   const char *reason)
+                                   const char *reason, uint64_t now)
 {
     const struct tg_head *head = tg_conn_head(x->conn);
     char id[TG_EXCHANGE_ID_SIZE];
@@ -159,7 +158,7 @@ static enum tg_status add_exchange(struct tg_buf *line, const struct tg_exchange
         status =
             add_member(line, "target", tg_conn_span(x->conn, head->target), TG_ACCESS_TARGET_MAX);
     if (status == TG_OK)
-        status = add_response(line, x, reason);
+        status = add_response(line, x, reason, now);
     if (status == TG_OK)
         status = add_member(line, "route", slice_of(tg_exchange_route(x)), SIZE_MAX);
     if (status == TG_OK)
@@ -177,23 +176,24 @@ static void write_line(const struct tg_access_log *access)
         access->log->write(access->log->arg, TG_LOG_INFO, access->line.p);
 }
 
-static void log_text(const struct tg_exchange *x, const char *reason)
+static void log_text(const struct tg_exchange *x, const char *reason, uint64_t now)
 {
     const struct tg_head *head = tg_conn_head(x->conn);
     struct tg_slice method = tg_conn_span(x->conn, head->method);
     struct tg_slice target = tg_conn_span(x->conn, head->target);
-    double ms = (double)(tg_clock_ns() - x->started) / 1e6;
+    double ms = (double)(now - x->started) / 1e6;
     tg_log(x->engine->access.log, TG_LOG_INFO, "%.*s %.*s %d %" PRIu64 " %.2fms %s",
            (int)method.len, method.p, (int)target.len, target.p, tg_exchange_sent_status(x),
            x->writer.bytes, ms, reason);
 }
 
-void tg_access_log_exchange(struct tg_exchange *x, const char *reason)
+void tg_access_log_exchange(struct tg_exchange *x, const char *reason, uint64_t now)
 {
     struct tg_access_log *access = &x->engine->access;
     if (access->format == TG_ACCESS_TEXT)
-        log_text(x, reason);
-    else if (access->format == TG_ACCESS_JSON && add_exchange(&access->line, x, reason) == TG_OK)
+        log_text(x, reason, now);
+    else if (access->format == TG_ACCESS_JSON &&
+             add_exchange(&access->line, x, reason, now) == TG_OK)
         write_line(access);
 }
 

@@ -3,6 +3,7 @@
 #define TG_ENGINE_ACCESS_LOG_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "util/buf.h"
 #include "util/log.h"
@@ -35,8 +36,8 @@ struct tg_access_fields {
 void tg_access_log_init(struct tg_access_log *access);
 void tg_access_log_fini(struct tg_access_log *access);
 
-/* x is at its end, for a reason of one word. */
-void tg_access_log_exchange(struct tg_exchange *x, const char *reason);
+/* x is at its end, for a reason of one word; now is tg_clock_ns()'s. */
+void tg_access_log_exchange(struct tg_exchange *x, const char *reason, uint64_t now);
 
 /* The fields of x's request, or its script, are about to be let go of: what the line needs of them is
  * kept.  Without memory it will be missing. */

@@ -104,22 +104,23 @@ static void end_writer(struct tg_exchange *x)
     x->encode = NULL;
 }
 
-static void count(struct tg_exchange *x, enum tg_ending ending)
+static void count(struct tg_exchange *x, enum tg_ending ending, uint64_t now)
 {
     struct tg_engine_stats *stats = &x->engine->stats;
     int status = tg_exchange_sent_status(x);
     tg_count(&stats->ended[ending], 1);
     tg_count(&stats->answered[status / 100 % 6], 1);
     tg_count(&stats->bytes, x->writer.bytes);
-    tg_route_count(x->stats, status, (tg_clock_ns() - x->started) / 1000U, x->writer.bytes);
+    tg_route_count(x->stats, status, (now - x->started) / 1000U, x->writer.bytes);
 }
 
 /* conn is still there: it outlives the calls of its events, and tg_conn_abort() comes last. */
 static void end(struct tg_exchange *x, enum tg_ending ending)
 {
     struct tg_script *script = x->script;
-    count(x, ending);
-    tg_access_log_exchange(x, tg_ending_name(ending));
+    uint64_t now = tg_clock_ns();
+    count(x, ending, now);
+    tg_access_log_exchange(x, tg_ending_name(ending), now);
     if (x->engine->ended)
         x->engine->ended(x, ending);
     stop_source(x);

@@ -735,6 +735,8 @@ uint16_t tg_conn_local_port(const struct tg_conn *conn)
     return port;
 }
 
+static const char mapped_prefix[] = "::ffff:";
+
 const char *tg_conn_peer(const struct tg_conn *conn, uint16_t *port)
 {
     uint16_t local;
@@ -745,5 +747,9 @@ const char *tg_conn_peer(const struct tg_conn *conn, uint16_t *port)
     if (!conn->evcon || family_and_port(conn, &local) == AF_UNIX)
         return "unix:";
     evhttp_connection_get_peer(conn->evcon, &address, port);
-    return address ? address : "";
+    if (!address)
+        return "";
+    /* A socket for both families has IPv4 in IPv6: one client is to have one address. */
+    bool mapped = strncmp(address, mapped_prefix, strlen(mapped_prefix)) == 0;
+    return mapped && strchr(address, '.') ? address + strlen(mapped_prefix) : address;
 }

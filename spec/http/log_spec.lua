@@ -154,6 +154,19 @@ describe("An access log in JSON", function()
 end)
 
 describe("The access log", function()
+  it("has IPv4 addresses as such, where a socket is for both families", function()
+    local starts, s = pcall(server.start, {
+      script = APP:format('log = "json",'), listen = { "[::]:0" },
+    })
+    if not starts then pending("there is no IPv6 here") end
+    ask(s, "/four")
+    assert.equal("127.0.0.1", line_of(s, "target", "/four").address)
+    local six <close> = assert(raw.connect(s.port, { v6 = true }))
+    six:send("GET /six HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert.equal("::1", line_of(s, "target", "/six").address)
+    s:stop()
+  end)
+
   it("is what the script says, and what the command line says before that", function()
     for _, case in ipairs({
       { nil, {}, "text" }, { 'log = "text",', {}, "text" }, { 'log = "off",', {}, "off" },
