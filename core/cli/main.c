@@ -95,7 +95,7 @@ static bool choose_addresses(const struct running *running, struct tidegate_opti
     if (!o->listen_count)
         o->listen = cli_systemd_sockets(running->systemd, &o->listen_count);
     for (size_t i = 0; i < options->listen_count; i++) {
-        if (strncmp(options->listen[i], "fd:", 3) != 0)
+        if (!cli_systemd_is_socket(options->listen[i]))
             continue;
         const char *found = cli_systemd_find(running->systemd, options->listen[i]);
         if (!found) {

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_FD = 3, SOCKETS_MAX = 64, ADDRESS_SIZE = 16, MESSAGE_MAX = 1024 };
+enum { FIRST_FD = 3, SOCKETS_MAX = 64, ADDRESS_SIZE = 32, MESSAGE_MAX = 1024 };
 
 struct cli_systemd {
     int fd; /* to notify by; -1: nobody listens */
@@ -115,20 +115,42 @@ const char *const *cli_systemd_sockets(const struct cli_systemd *systemd, size_t
     return systemd->addresses;
 }
 
-const char *cli_systemd_find(const struct cli_systemd *systemd, const char *address)
+/* http:// or https:// in front of an address, or nothing. */
+static size_t scheme_length(const char *address)
 {
-    const char *wanted = address + strlen("fd:");
+    return strncmp(address, "http://", 7) == 0 ? 7 : strncmp(address, "https://", 8) == 0 ? 8 : 0;
+}
+
+bool cli_systemd_is_socket(const char *address)
+{
+    return strncmp(address + scheme_length(address), "fd:", 3) == 0;
+}
+
+/* The name's place among those that were handed over, or -1. */
+static int place_of(const struct cli_systemd *systemd, const char *wanted)
+{
     const char *name = systemd->names;
+    const char *end = name + systemd->names_len;
+    for (size_t i = 0; name && i < systemd->count && name <= end; i++) {
+        if (strcmp(name, wanted) == 0)
+            return (int)i;
+        name += strlen(name) + 1;
+    }
+    return -1;
+}
+
+const char *cli_systemd_find(struct cli_systemd *systemd, const char *address)
+{
+    size_t scheme = scheme_length(address);
+    const char *wanted = address + scheme + strlen("fd:");
     if (wanted[0] && !wanted[strspn(wanted, "0123456789")])
         return address;
-    for (size_t i = 0; name && i < systemd->count; i++) {
-        if (strcmp(name, wanted) == 0)
-            return systemd->addresses[i];
-        name += strlen(name) + 1;
-        if (name > systemd->names + systemd->names_len)
-            break;
-    }
-    return NULL;
+    int place = place_of(systemd, wanted);
+    if (place < 0)
+        return NULL;
+    char *text = systemd->texts[place];
+    snprintf(text, ADDRESS_SIZE, "%.*sfd:%d", (int)scheme, address, FIRST_FD + place);
+    return text;
 }
 
 void cli_systemd_release_sockets(struct cli_systemd *systemd)

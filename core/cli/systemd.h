@@ -20,8 +20,12 @@ void cli_systemd_close(struct cli_systemd *systemd); /* NULL is fine */
 /* The addresses ("fd:3") of the sockets that were handed over, count of them; systemd's. */
 const char *const *cli_systemd_sockets(const struct cli_systemd *systemd, size_t *count);
 
-/* What "fd:NAME" stands for among them (FileDescriptorName=), or NULL; "fd:N" stands for itself. */
-const char *cli_systemd_find(const struct cli_systemd *systemd, const char *address);
+/* Whether an address is one of a socket that is handed over: "fd:", perhaps behind http:// or https://. */
+bool cli_systemd_is_socket(const char *address);
+
+/* What such an address with a name (FileDescriptorName=) stands for, or NULL; one with a number stands
+ * for itself.  The text is systemd's, good until the name is asked for again. */
+const char *cli_systemd_find(struct cli_systemd *systemd, const char *address);
 
 /* The gateway has its own descriptors of them by now: closes those that were handed over. */
 void cli_systemd_release_sockets(struct cli_systemd *systemd);

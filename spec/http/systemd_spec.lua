@@ -1,8 +1,10 @@
 -- What a service manager does with the command: sockets that are handed over, notifications, a new
 -- binary in the place of the old one, and the unit files of examples/.
+local curl = require("curl")
 local harness = require("harness")
 local lfs = require("lfs")
 local raw = require("raw")
+local secure = require("secure")
 local server = require("server")
 
 local APP = [[
@@ -83,6 +85,25 @@ describe("A socket that is handed over", function()
     local unserved <close> = assert(raw.connect(first:port()))
     assert(unserved:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
     assert.is_true(unserved:is_silent(0.1))
+  end)
+
+  it("speaks TLS where the script has certificates, or its address says so", function()
+    local dir = server.folder()
+    local pair = secure.certificate(dir, "localhost")
+    local tls <close> = assert(harness.listen(0))
+    local plain <close> = assert(harness.listen(0))
+    local s <close> = activated({ tls, plain }, {
+      names = "web:inner", listen = { "https://fd:web", "http://fd:inner" }, workers = 2,
+      args = { "--tls-cert", pair.cert, "--tls-key", pair.key },
+    })
+    assert.same({ "https://127.0.0.1:" .. tls:port(), "http://127.0.0.1:" .. plain:port() }, s.urls)
+    for _ = 1, 5 do
+      local answer = curl.run({ "--cacert", pair.cert, "--resolve",
+        ("localhost:%d:127.0.0.1"):format(tls:port()), ("https://localhost:%d/"):format(tls:port()) })
+      assert.same({ 200, "hello\n" }, { answer.status, answer.stdout }, answer.stderr)
+    end
+    assert.equal("hello\n", raw.get(plain:port(), "/").body)
+    server.remove_folder(dir)
   end)
 
   it("is not handed on to what the script starts, nor are the variables that tell of it", function()
