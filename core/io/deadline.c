@@ -77,7 +77,7 @@ static void arm(struct tg_deadlines *all, uint64_t now)
     uint64_t up = at(all, 1)->up;
     if (all->held && up > now)
         return;
-    uint64_t us = up > now ? up - now : 1;
+    uint64_t us = up > now ? up - now : !all->held; /* 1 is until the loop's clock ticks */
     struct timeval tv = {(time_t)(us / 1000000U), (suseconds_t)(us % 1000000U)};
     event_add(&all->event, &tv);
 }

@@ -26,7 +26,6 @@ struct tg_lua_program {
 /* On the loop's thread, once the script is adopted.  done(arg) is called when the program has ended, from
  * the loop or from inside Lua, or before this returns. */
 void tg_lua_program_start(struct tg_lua_program *p);
-void tg_lua_program_fini(
-    struct tg_lua_program *p); /* cancels it; before the script is freed */
+void tg_lua_program_fini(struct tg_lua_program *p); /* cancels it; before the script is freed */
 
 #endif

@@ -78,6 +78,7 @@ function Group:spawn(fn, ...) end
 ---@param seconds? number
 ---@return tidegate.Task|false|nil
 function Group:next(seconds) end
+--- A new group, with no tasks in it.
 ---@return tidegate.Group
 function tg.group() end
 
@@ -340,6 +341,7 @@ function Shared:keys(prefix, most) end
 ---@param key string
 ---@return number?
 function Shared:ttl(key) end
+--- Takes all keys away.
 function Shared:clear() end
 --- bytes holds keys, values and their keeping; evicted counts what went before its time.
 ---@return { count: integer, bytes: integer, bytes_max: integer, evicted: integer }
@@ -573,6 +575,7 @@ function Topic:publish(event, options) end
 ---@return async fun(): tidegate.TopicNews?
 function Topic:events(after) end
 
+--- How many streams follow it now, in all workers.
 ---@return integer
 function Topic:subscribers() end
 
@@ -759,6 +762,43 @@ function Wire:port() end
 ---@return tidegate.test.Wire
 function tg._test_listen() end
 
+--- What a script returns. A key that is not here is an error, as is everything else that is wrong
+--- with it: `tidegate check` reports all of it.
+---@class tidegate.Service
+---@field routes? tidegate.ServiceRoute[]
+---@field interceptors? (tidegate.Interceptor|function)[] around every route, and what no route has
+---@field not_found? fun(request: tidegate.Request, ctx: tidegate.Context): tidegate.Response the
+--- answer where no route has the path; a plain 404
+---@field listen? string|string[] "host:port", "[v6]:port" or "unix:/path"; "127.0.0.1:8080"
+---@field tls? table { cert, key }: files, or a list of such pairs. All TCP listeners have TLS then
+---@field workers? integer loops, each with a thread and a Lua state; one for each processor
+---@field limits? table<string, number> by name, sizes in bytes and times in seconds; 0 for none
+---@field log? "text"|"json"|"off"|{ format: string, headers: string[] } the access log
+---@field check? async fun(gateway: tidegate.Gateway): boolean?, string? a smoke test, before this
+--- script serves and in a state of its own: what it raises, or false and why, keeps the script from
+--- serving. It may use tg.test, and has limits.response_timeout
+---@field on_start? async fun(gateway: tidegate.Gateway) called in each worker when it begins to
+--- serve
+---@field on_stop? async fun(gateway: tidegate.Gateway) called in each worker when it has stopped,
+--- or a newer script has taken over and the last exchange of this one has ended
+
+--- A route, or what several have in common: the path first, then its methods, each with a handler
+--- or a list of interceptors that ends in one, then routes that are nested in it.
+---@class tidegate.ServiceRoute
+---@field [1] string the path: `:name` is one segment of it, a last `*name` the rest
+---@field [integer] tidegate.ServiceRoute whose paths begin with this one's
+---@field name? string for tg.url_for and the log
+---@field host? string the route is for this host alone
+---@field constraints? table<string, string> Lua patterns, each for a whole parameter
+---@field interceptors? (tidegate.Interceptor|function)[] of the routes nested in it, too
+---@field any? function|(tidegate.Interceptor|function)[] for methods that are not here; and get,
+--- head, post, put, patch, delete, options, trace alike
+
+--- What check, on_start and on_stop are given.
+---@class tidegate.Gateway
+---@field worker integer from 1 on; 0 in a check
+---@field generation integer how many times the script was loaded
+
 --- What a script gets of a request. Fields are made when they are looked at; a script may set
 --- more.
 ---@class tidegate.Request
@@ -850,9 +890,11 @@ function Context:write_response(response) end
 ---@async
 ---@param body any
 function Context:write_response_body(body) end
+--- Sends what was written so far, now.
 ---@async
 function Context:flush() end
----@return boolean whether anything of a response was committed
+--- Whether anything of a response was committed: its status and headers can be changed no more.
+---@return boolean
 function Context:response_sent() end
 
 --- What an error stage is given.
@@ -865,9 +907,10 @@ function Context:response_sent() end
 ---@field status integer of the answer when nobody handles it
 ---@field suppressed tidegate.Err[] what was being handled when this was raised
 
+--- What a handler returns, or an interceptor sets as ctx.response.
 ---@class tidegate.Response
 ---@field status? integer 200..999; 200 when there is a body
----@field headers? table<string, string|number|(string|number)[]>
----@field body? any
+---@field headers? table<string, string|number|(string|number)[]> a list: the field is repeated
+---@field body? any a string, a table, a function of a writer, or any of the types in docs/bodies.md
 
 return tg

@@ -7,12 +7,16 @@ local routes = require("tidegate.service.routes")
 
 local service = {}
 
+--- What is around a handler: `enter` on the way in, `leave` on the way out, in reverse, `error`
+--- when something inside it has failed. Any may be absent, and any may wait. A stage changes ctx,
+--- and returns nothing or a context. One with a handler alone is the last of a chain.
 ---@class tidegate.Interceptor
----@field name? string
----@field enter? fun(ctx: table): table?
----@field leave? fun(ctx: table): table?
----@field error? fun(ctx: table, err: table): table?
----@field handler? fun(request: table, ctx: table): any
+---@field name? string for the log, and for err.interceptor
+---@field enter? async fun(ctx: tidegate.Context): tidegate.Context?
+---@field leave? async fun(ctx: tidegate.Context): tidegate.Context?
+---@field error? async fun(ctx: tidegate.Context, err: tidegate.Err): tidegate.Context? returning is
+--- handling it; raising err again declines
+---@field handler? async fun(request: tidegate.Request, ctx: tidegate.Context): tidegate.Response
 
 ---@class tidegate.Constraint
 ---@field param string

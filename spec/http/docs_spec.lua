@@ -25,7 +25,17 @@ end
 for _, path in ipairs(files()) do
   describe(path, function()
     for _, snippet in ipairs(snippets.of(server.read(path))) do
-      if snippet.check then
+      if snippet.spec then
+        it(("has a spec in line %d that passes"):format(snippet.line), function()
+          local dir = server.folder()
+          finally(function() server.remove_folder(dir) end)
+          lfs.mkdir(dir .. "/spec")
+          server.write(dir .. "/spec/snippet_spec.lua", snippet.spec)
+          local result = server.command({ "test", dir }, { timeout = 60 })
+          assert.equal("", result.stderr)
+          assert.equal(0, result.exit, result.stdout)
+        end)
+      elseif snippet.check then
         it(("loads the snippet of line %d"):format(snippet.line), function()
           local dir = server.folder()
           finally(function() server.remove_folder(dir) end)

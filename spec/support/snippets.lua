@@ -4,7 +4,7 @@
 -- with tg, request and ctx at hand, served at every path.  The ```console block after it has lines of
 -- `$ curl …`, which are run against it, and what they print; a line that is … alone stands for any
 -- lines, and … within one for any text.  Two spaces and a # begin a remark.  A block without one is
--- ```lua check: it is only loaded.
+-- ```lua check: it is only loaded.  One of ```lua spec is a spec, with tg at hand, that `tidegate test` runs.
 local snippets = {}
 
 local HANDLER = [[
@@ -63,6 +63,7 @@ function snippets.of(text)
         script = code:find("routes%s*=") and code or HANDLER:format(code, code),
         commands = commands_of(console),
         check = block.info:match("check") ~= nil,
+        spec = block.info:match("spec") and 'local tg = require("tidegate")\n' .. code,
       }
     end
   end
