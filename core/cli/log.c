@@ -17,7 +17,7 @@ enum {
     CAPACITY = 256 * 1024,
     FOR_ALL = CAPACITY / 4 * 3, /* the rest is for warnings, errors and what the command says */
     ENOUGH = 16 * 1024,         /* to write without waiting for more */
-    NOTE_MAX = 128,             /* room kept for the line that counts the dropped */
+    NOTE_MAX = 192,             /* room kept for the line that counts the dropped */
     GATHER_MS = 100,
     CLOSE_MS = 1000,
     STAMP_MAX = 40,
@@ -186,6 +186,22 @@ static void write_all(int fd, const char *text, size_t len)
     }
 }
 
+/* Room is kept for it. */
+static void add_note(struct cli_log *log)
+{
+    char stamp[STAMP_MAX + 16];
+    char note[NOTE_MAX];
+    make_stamp(log, stamp, sizeof stamp);
+    int len = snprintf(note, sizeof note,
+                       "%s%s%slog: %lu lines dropped: stderr is not read fast enough%s",
+                       log->json ? "{\"time\":\"" : "tidegate: ", log->json ? stamp : "",
+                       log->json ? "\",\"level\":\"error\",\"message\":\"" : "", log->dropped,
+                       log->json ? "\"}\n" : "\n");
+    if (len > 0 && (size_t)len < sizeof note)
+        add(log, note, (size_t)len);
+    log->dropped = 0;
+}
+
 /* Waits until there is something to write, and enough of it or for long enough.  Returns how much,
  * now in writing; 0 at the end. */
 static size_t take(struct cli_log *log, const struct timespec *due)
@@ -195,16 +211,8 @@ static size_t take(struct cli_log *log, const struct timespec *due)
     while (!log->urgent && !log->closing && log->len < ENOUGH)
         if (pthread_cond_timedwait(&log->more, &log->lock, due) == ETIMEDOUT)
             break;
-    if (log->dropped) {
-        int len = snprintf(
-            log->gathered + log->len, NOTE_MAX,
-            log->json ? "{\"level\":\"error\",\"message\":\"log: %lu lines dropped: stderr "
-                        "is not read fast enough\"}\n"
-                      : "tidegate: log: %lu lines dropped: stderr is not read fast enough\n",
-            log->dropped);
-        log->len += len < 0 ? 0 : (size_t)len;
-        log->dropped = 0;
-    }
+    if (log->dropped)
+        add_note(log);
     size_t len = log->len;
     char *full = log->gathered;
     log->gathered = log->writing;

@@ -1,4 +1,5 @@
 -- The access log as JSON: a line for each exchange, whatever the client has sent.
+local harness = require("harness")
 local json = require("cjson")
 local raw = require("raw")
 local server = require("server")
@@ -213,6 +214,32 @@ describe("The access log", function()
       assert.is_truthy(object.message or object.target)
     end
     assert.is_true(levels.info >= 3 and levels.error >= 2)
+  end)
+
+  it("says in JSON, too, how many lines were lost when nobody read", function()
+    local dir = server.folder()
+    server.write(dir .. "/app.lua", APP:format(""))
+    local process <close> = assert(harness.spawn({ server.binary, "run", dir .. "/app.lua",
+      "--workers", "1", "--log", "json", "--listen", "127.0.0.1:0" }, { stderr = "pipe" }))
+    local port = tonumber(assert(process:read_line("stderr", 20)):match("127%.0%.0%.1:(%d+)"))
+    local client <close> = assert(raw.connect(port))
+    local target = "/" .. ("x"):rep(2000)
+    for _ = 1, 500 do -- a megabyte, into a pipe of 64 KiB that is not read
+      assert(client:send(("GET %s HTTP/1.1\r\nHost: a\r\n\r\n"):format(target)))
+      assert.equal(200, assert(client:read_response()).status)
+    end
+    process:kill("TERM")
+    assert.equal(0, process:wait(20))
+    local lost, shown = 0, 0
+    for line in process:output("stderr"):gmatch("[^\n]+") do
+      local object = json.decode(line)
+      assert.is_string(object.time)
+      lost = lost + (tonumber((object.message or ""):match("^log: (%d+) lines dropped")) or 0)
+      shown = shown + (object.target and 1 or 0)
+    end
+    assert.is_true(lost > 0)
+    assert.equal(500, lost + shown)
+    server.remove_folder(dir)
   end)
 
   it("says in JSON, too, why nothing is served", function()

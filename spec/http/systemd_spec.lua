@@ -60,6 +60,31 @@ describe("A socket that is handed over", function()
     for _ = 1, 20 do assert.equal("hello\n", raw.get(s.port, "/").body) end
   end)
 
+  it("may come from systemd itself", function()
+    if not os.execute("command -v systemd-socket-activate >/dev/null") then
+      pending("there is no systemd-socket-activate")
+    end
+    local port
+    do
+      local socket <close> = assert(harness.listen(0))
+      port = socket:port()
+    end
+    -- It begins with the first connection, which waits for it.
+    local dir = server.folder()
+    server.write(dir .. "/app.lua", APP)
+    local process <close> = assert(harness.spawn({ "systemd-socket-activate", "-l",
+      "127.0.0.1:" .. port, "--fdname=web", server.binary, "run", dir .. "/app.lua",
+      "--listen", "fd:web" }, { stdout = "null", stderr = "null" }))
+    server.eventually(function()
+      local client <close> = raw.connect(port)
+      return client ~= nil
+    end)
+    assert.equal("hello\n", raw.get(port, "/", 10).body)
+    process:kill("TERM")
+    assert.equal(0, process:wait(10))
+    server.remove_folder(dir)
+  end)
+
   it("may be a unix socket, whose file stays", function()
     local dir = server.folder()
     local socket <close> = assert(harness.listen(dir .. "/socket"))
