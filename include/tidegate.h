@@ -141,6 +141,201 @@ TIDEGATE_API enum tidegate_status tidegate_reload(struct tidegate *g);
 /* Any thread: how many times the script was loaded and switched to; 1 after tidegate_new(). */
 TIDEGATE_API uint64_t tidegate_generation(const struct tidegate *g);
 
+/* --- Handlers in C ------------------------------------------------------------------------------ */
+
+/* One request and its response.  It and all that it gives are used on its worker's thread only, from
+ * what the gateway calls: that is the thread of tidegate_run() or of options.base where there is one
+ * worker.  It is gone when the last on_close function has returned. */
+struct tidegate_exchange;
+
+/* Answers by tidegate_respond(), or fails by tidegate_fail(), or suspends; must not block.  An exchange
+ * that was not answered goes on along its chain. */
+typedef void (*tidegate_handler)(struct tidegate_exchange *x, void *arg);
+
+/* A route beside the script's, in every generation of it, inside the script's own interceptors: method
+ * ("GET"; "" for any) and path ("/c/:id", "/files/" and a final "*rest").  Between tidegate_new() and
+ * tidegate_start().  arg is borrowed until tidegate_free().  TIDEGATE_EINVAL: the path or method is
+ * malformed, or the script has the route; tidegate_error() says which.  A script that has it after a
+ * reload does not load. */
+TIDEGATE_API enum tidegate_status tidegate_route(struct tidegate *g, const char *method,
+                                                 const char *path, tidegate_handler handler,
+                                                 void *arg);
+
+/* Around every request, outside of the script's interceptors and in the order of the calls: enter on
+ * the way in, leave on the way out, error instead of leave after a failure; each may be NULL.  A response
+ * that enter gives is the answer.  As for tidegate_route(). */
+struct tidegate_interceptor {
+    const char *name; /* for messages */
+    tidegate_handler enter;
+    tidegate_handler leave;
+    tidegate_handler error;
+    void *arg; /* borrowed until tidegate_free() */
+};
+TIDEGATE_API enum tidegate_status tidegate_intercept(struct tidegate *g,
+                                                     const struct tidegate_interceptor *i);
+
+/* --- The request.  Strings are good until the exchange ends; NULL: no such thing, or no memory, or the
+ * head of the response has gone out long ago and the request was let go of. */
+
+TIDEGATE_API const char *tidegate_method(struct tidegate_exchange *x);
+TIDEGATE_API const char *tidegate_target(struct tidegate_exchange *x); /* as sent */
+TIDEGATE_API const char *tidegate_path(struct tidegate_exchange *x);   /* as sent, no query */
+TIDEGATE_API const char *tidegate_query(struct tidegate_exchange *x);  /* as sent; "" without one */
+TIDEGATE_API const char *tidegate_scheme(struct tidegate_exchange *x); /* "http" or "https" */
+TIDEGATE_API const char *tidegate_peer(struct tidegate_exchange *x,
+                                       uint16_t *port); /* port may be NULL */
+TIDEGATE_API const char *tidegate_param(struct tidegate_exchange *x,
+                                        const char *name); /* decoded */
+
+/* The value of a header, in any case; several are joined with ", " (RFC 9110, 5.3). */
+TIDEGATE_API const char *tidegate_header(struct tidegate_exchange *x, const char *name);
+
+/* The nth header, as sent; 0 past the last. */
+TIDEGATE_API int tidegate_header_at(struct tidegate_exchange *x, size_t n, const char **name,
+                                    const char **value);
+
+/* The next bytes of the request's body, at most size: TIDEGATE_OK with *len bytes, and 0 of them at its
+ * end; TIDEGATE_AGAIN: none just now, tidegate_on_readable() tells.  A client that sends faster is held
+ * back.  TIDEGATE_EINVAL: bad framing, or more than limits.body_bytes. */
+TIDEGATE_API enum tidegate_status tidegate_read(struct tidegate_exchange *x, void *buf, size_t size,
+                                                size_t *len);
+
+/* Calls fn(x, arg) once, from the loop, when tidegate_read() has something new to say.  For an exchange
+ * that is suspended. */
+TIDEGATE_API void tidegate_on_readable(struct tidegate_exchange *x, tidegate_handler fn, void *arg);
+
+/* --- The response. */
+
+struct tidegate_writer;
+
+/* A body that is produced as fast as the client reads. */
+struct tidegate_body {
+    const char *content_type; /* borrowed until the call returns; NULL: none */
+    int64_t length;           /* in bytes; -1: not known */
+
+    /* Writes some, and returns TIDEGATE_AGAIN to be called again: when the client has taken enough, or,
+     * where nothing could be written, when a ticket of tidegate_body_suspend() is resumed.  TIDEGATE_OK:
+     * that was all.  Anything below 0: it has failed, and the client sees a body that is broken off.
+     * Must not block. */
+    enum tidegate_status (*produce)(void *arg, struct tidegate_writer *w);
+    void (*close)(void *arg); /* called once, however it ends, the unused too; may be NULL */
+    void *arg;
+};
+
+/* Sets the response, in place of one that was set before: status is in 200..999, body NULL for none.  It
+ * goes out when all interceptors have left.  From any stage, but from none once the head has gone out:
+ * TIDEGATE_EINVAL.  body->close is called on failures, too. */
+TIDEGATE_API enum tidegate_status tidegate_respond(struct tidegate_exchange *x, int status,
+                                                   const struct tidegate_body *body);
+
+/* The same with len bytes at data, which are copied: at most 64 KiB. */
+TIDEGATE_API enum tidegate_status tidegate_respond_bytes(struct tidegate_exchange *x, int status,
+                                                         const char *content_type, const void *data,
+                                                         size_t len);
+
+/* For the response that is set next.  TIDEGATE_EINVAL: name or value cannot be in a header (RFC 9110, 5). */
+TIDEGATE_API enum tidegate_status tidegate_set_header(struct tidegate_exchange *x, const char *name,
+                                                      const char *value);
+
+/* The stage has failed: errors go outwards, to the interceptors' error stages, and are answered with
+ * status (4xx or 5xx) and nothing of message, which is logged. */
+TIDEGATE_API void tidegate_fail(struct tidegate_exchange *x, int status, const char *message);
+
+/* What error stages have: the message of what has failed; "" when nothing has. */
+TIDEGATE_API const char *tidegate_failure(struct tidegate_exchange *x);
+
+/* All of data is taken, or none.  TIDEGATE_AGAIN: taken, but the client is slow: return TIDEGATE_AGAIN from
+ * produce soon.  TIDEGATE_ECLOSED: the client is gone.  TIDEGATE_EINVAL: more than the body's length. */
+TIDEGATE_API enum tidegate_status tidegate_write(struct tidegate_writer *w, const void *data,
+                                                 size_t len);
+TIDEGATE_API enum tidegate_status tidegate_flush(struct tidegate_writer *w); /* as of a write */
+
+/* Calls fn(arg) once, from the loop, when a writer that has said TIDEGATE_AGAIN may be written to again,
+ * before produce is. */
+TIDEGATE_API void tidegate_on_drain(struct tidegate_writer *w, void (*fn)(void *arg), void *arg);
+
+/* --- Waiting.  A ticket is resumed once, on any thread, at any time: also when the exchange, or the
+ * gateway, is over by then. */
+
+struct tidegate_ticket;
+
+/* The chain stops here until the ticket is resumed; resumed(x, arg) is then called on the worker's
+ * thread, as a handler: it answers, fails or suspends again.  From a handler or a stage, once in each.
+ * NULL: no memory, and the stage has failed. */
+TIDEGATE_API struct tidegate_ticket *tidegate_suspend(struct tidegate_exchange *x,
+                                                      tidegate_handler resumed, void *arg);
+
+/* From produce, which then returns TIDEGATE_AGAIN: it is called when the ticket is resumed.  NULL: no
+ * memory; return TIDEGATE_ENOMEM. */
+TIDEGATE_API struct tidegate_ticket *tidegate_body_suspend(struct tidegate_writer *w);
+
+TIDEGATE_API void tidegate_resume(struct tidegate_ticket *ticket); /* any thread */
+
+/* Calls fn once when the exchange is over, with why: "done", "client_closed", "timeout", "error",
+ * "shutdown" or "cancelled"; those that were set first come first.  TIDEGATE_ENOMEM. */
+TIDEGATE_API enum tidegate_status tidegate_on_close(struct tidegate_exchange *x,
+                                                    void (*fn)(void *arg, const char *reason),
+                                                    void *arg);
+
+/* From a C function that a script has called, as what it returns:
+ *
+ *     return tidegate_lua_wait(L, begin, finish, cancelled, job);
+ *
+ * The script waits, and the worker does not.  begin(ticket, arg) is called at once, to hand the work to
+ * whoever does it; when that has resumed the ticket finish(L, arg) is called in the script's coroutine,
+ * pushes the results, says how many, and may raise.  When the script is given up meanwhile (its client
+ * has left, a timeout) cancelled(arg) is called instead, and the ticket is still to be resumed.  Raises
+ * where a script cannot wait. */
+TIDEGATE_API int tidegate_lua_wait(struct lua_State *L,
+                                   void (*begin)(struct tidegate_ticket *ticket, void *arg),
+                                   int (*finish)(struct lua_State *L, void *arg),
+                                   void (*cancelled)(void *arg), void *arg);
+
+/* --- Without a socket --------------------------------------------------------------------------- */
+
+struct tidegate_call_request {
+    const char *method;  /* "GET" */
+    const char *target;  /* "/a?b=c" */
+    const char *headers; /* lines that end in CRLF, or NULL; Host and Content-Length are added */
+    const void *body;    /* body_len bytes */
+    size_t body_len;
+};
+
+struct tidegate_call_response {
+    int status;          /* 0: none was sent */
+    int whole;           /* not 0: the body is */
+    const char *headers; /* lines that end in CRLF, without framing */
+    const char *body;    /* body_len bytes, and a NUL behind them */
+    size_t body_len;
+};
+
+/* Any thread: runs a request, which is copied, through router and chain on the first worker, and calls
+ * done on its thread with the response, whose body may have up to 16 MiB (past that it is not whole).
+ * With a status of 0 when the gateway ends before.  TIDEGATE_EINVAL: the request is malformed;
+ * TIDEGATE_ENOMEM. */
+TIDEGATE_API enum tidegate_status tidegate_call(
+    struct tidegate *g, const struct tidegate_call_request *request,
+    void (*done)(void *arg, const struct tidegate_call_response *response), void *arg);
+
+/* --- What scripts share ------------------------------------------------------------------------- */
+
+/* Any thread: publishes to a topic, as topic:publish() does: data has len bytes, event is its name or
+ * NULL.  TIDEGATE_EINVAL: a bad name, or too much. */
+TIDEGATE_API enum tidegate_status tidegate_publish(struct tidegate *g, const char *topic,
+                                                   const char *event, const void *data, size_t len);
+
+/* Any thread: strings in a store of tg.shared(store); ttl in seconds, 0 for none.  get copies what fits
+ * into size bytes, NUL and all, and says how long the value is, or -1 where there is none or it is no
+ * string or number.  increment: *sum is the new value; TIDEGATE_EINVAL: a string is there. */
+TIDEGATE_API enum tidegate_status tidegate_shared_set(struct tidegate *g, const char *store,
+                                                      const char *key, const void *value,
+                                                      size_t len, double ttl);
+TIDEGATE_API int64_t tidegate_shared_get(struct tidegate *g, const char *store, const char *key,
+                                         char *buf, size_t size);
+TIDEGATE_API enum tidegate_status tidegate_shared_increment(struct tidegate *g, const char *store,
+                                                            const char *key, int64_t by,
+                                                            int64_t *sum);
+
 /* --- What is going on --------------------------------------------------------------------------- */
 
 /* Any thread: how many workers there are. */

@@ -8,6 +8,7 @@
 
 #include <tidegate.h>
 
+#include "api/host.h"
 #include "api/worker.h"
 #include "io/watch.h"
 #include "util/buf.h"
@@ -26,6 +27,14 @@ struct tg_loader {
     unsigned wanted; /* under lock: reloads asked for */
     bool quit;       /* under lock */
     atomic_bool give_up;
+};
+
+/* What a host has added to the script's routes and interceptors. */
+struct tg_host_stage {
+    struct tg_host_interceptor interceptor;
+    char *method;
+    char *path; /* NULL: it is around every request */
+    struct tg_host_stage *next;
 };
 
 struct tg_limit_set {
@@ -57,6 +66,7 @@ struct tidegate {
     struct tg_limit_set *limits; /* that win over the script's */
     size_t limit_count;
     bool started;
+    struct tg_host_stage *stages; /* in the order of adding */
 
     struct tg_loader loader;
     unsigned stuck_after;   /* seconds */
@@ -81,6 +91,10 @@ struct tg_loading {
 enum tg_status tg_gateway_load(struct tidegate *g, struct tg_worker *w,
                                const struct tg_loading *loading, struct tg_generation **out,
                                struct tg_buf *problems);
+
+/* Adds what the host wants to a script that does not serve yet. */
+enum tg_status tg_gateway_add_stage(const struct tg_host_stage *stage, struct tg_lua_script *script,
+                                    struct tg_buf *problems);
 
 /* Loads the script anew for every worker, aside, and switches them all or none.  Logs what came of it,
  * and why not.  On the loader's thread, or on the host's. */

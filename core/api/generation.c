@@ -37,6 +37,30 @@ static void override_limits(struct tg_limits *limits, void *arg)
                             g->limits[i].value); /* it was tried before */
 }
 
+enum tg_status tg_gateway_add_stage(const struct tg_host_stage *stage, struct tg_lua_script *script,
+                                    struct tg_buf *problems)
+{
+    if (!stage->path)
+        return tg_lua_script_add_interceptor(script, &stage->interceptor.base);
+    enum tg_status status =
+        tg_lua_script_add_route(script, stage->method, stage->path, &stage->interceptor.base);
+    if (status == TG_EINVAL)
+        (void)!tg_buf_addf(problems, "%s: not a route", stage->interceptor.name);
+    if (status == TG_ELIMIT)
+        (void)!tg_buf_addf(problems, "%s: there is another such route", stage->interceptor.name);
+    return status == TG_ELIMIT ? TG_EINVAL : status;
+}
+
+/* What the host has added so far, for a script that comes later. */
+static enum tg_status add_host_stages(const struct tidegate *g, struct tg_lua_script *script,
+                                      struct tg_buf *problems)
+{
+    enum tg_status status = TG_OK;
+    for (const struct tg_host_stage *s = g->stages; s && status == TG_OK; s = s->next)
+        status = tg_gateway_add_stage(s, script, problems);
+    return status;
+}
+
 enum tg_status tg_gateway_load(struct tidegate *g, struct tg_worker *w,
                                const struct tg_loading *loading, struct tg_generation **out,
                                struct tg_buf *problems)
@@ -55,6 +79,7 @@ enum tg_status tg_gateway_load(struct tidegate *g, struct tg_worker *w,
         .override = override_limits,
         .override_arg = g,
         .host = {.stores = g->common.stores,
+                 .port = w->port,
                  .post = w->post,
                  .streams = &w->streams,
                  .ticket_key = g->common.ticket_key,
@@ -82,8 +107,12 @@ enum tg_status tg_gateway_load(struct tidegate *g, struct tg_worker *w,
         return TG_ENOMEM;
     (*out)->number = loading->number;
     enum tg_status status = tg_lua_script_new(&(*out)->script, &options, problems);
-    if (status == TG_OK)
-        return TG_OK;
+    if (status == TG_OK) {
+        status = add_host_stages(g, (*out)->script, problems);
+        if (status == TG_OK)
+            return TG_OK;
+        tg_lua_script_free((*out)->script);
+    }
     tg_free(*out);
     *out = NULL;
     return status;

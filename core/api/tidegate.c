@@ -209,6 +209,82 @@ enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_o
     return TIDEGATE_OK;
 }
 
+/* --- What the host adds ----------------------------------------------------------------------- */
+
+static void free_stage(struct tg_host_stage *stage)
+{
+    tg_free(stage->interceptor.name);
+    tg_free(stage->method);
+    tg_free(stage->path);
+    tg_free(stage);
+}
+
+static struct tg_host_stage *new_stage(const char *name)
+{
+    struct tg_host_stage *stage = tg_calloc(1, sizeof *stage);
+    if (!stage)
+        return NULL;
+    stage->interceptor.name = tg_strdup(name);
+    if (stage->interceptor.name)
+        return stage;
+    tg_free(stage);
+    return NULL;
+}
+
+/* To the scripts that there are; takes stage. */
+static enum tidegate_status add_stage(struct tidegate *g, struct tg_host_stage *stage)
+{
+    struct tg_host_stage **last = &g->stages;
+    enum tg_status status = TG_OK;
+    tg_host_interceptor_init(&stage->interceptor);
+    tg_buf_clear(&g->error);
+    for (unsigned i = 0; i < g->worker_count && status == TG_OK; i++)
+        status = tg_gateway_add_stage(stage, g->workers[i].current->script, &g->error);
+    if (status == TG_EINVAL || status == TG_ELIMIT) { /* not even the first has it */
+        free_stage(stage);
+        return TIDEGATE_EINVAL;
+    }
+    while (*last)
+        last = &(*last)->next;
+    *last = stage; /* some may have it, even when there was no memory for others */
+    return tg_public_status(status);
+}
+
+enum tidegate_status tidegate_route(struct tidegate *g, const char *method, const char *path,
+                                    tidegate_handler handler, void *arg)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s %s", *method ? method : "any", path);
+    if (g->started || !g->worker_count || !handler)
+        return TIDEGATE_EINVAL;
+    struct tg_host_stage *stage = new_stage(name);
+    if (!stage)
+        return TIDEGATE_ENOMEM;
+    stage->method = tg_strdup(method);
+    stage->path = tg_strdup(path);
+    if (!stage->method || !stage->path) {
+        free_stage(stage);
+        return TIDEGATE_ENOMEM;
+    }
+    stage->interceptor.fn[TG_STAGE_ENTER] = handler;
+    stage->interceptor.arg = arg;
+    return add_stage(g, stage);
+}
+
+enum tidegate_status tidegate_intercept(struct tidegate *g, const struct tidegate_interceptor *i)
+{
+    if (g->started || !g->worker_count)
+        return TIDEGATE_EINVAL;
+    struct tg_host_stage *stage = new_stage(i->name ? i->name : "host");
+    if (!stage)
+        return TIDEGATE_ENOMEM;
+    stage->interceptor.fn[TG_STAGE_ENTER] = i->enter;
+    stage->interceptor.fn[TG_STAGE_LEAVE] = i->leave;
+    stage->interceptor.fn[TG_STAGE_ERROR] = i->error;
+    stage->interceptor.arg = i->arg;
+    return add_stage(g, stage);
+}
+
 void tidegate_free(struct tidegate *g)
 {
     if (!g)
@@ -220,6 +296,11 @@ void tidegate_free(struct tidegate *g)
     for (unsigned i = 0; i < g->worker_count; i++)
         tg_worker_close(&g->workers[i]);
     tg_free(g->workers);
+    while (g->stages) {
+        struct tg_host_stage *next = g->stages->next;
+        free_stage(g->stages);
+        g->stages = next;
+    }
     tg_stores_free(g->common.stores);
     tg_stores_free(g->common.own);
     tg_broker_free(g->common.broker);

@@ -8,6 +8,7 @@
 
 #include "api/snapshot.h"
 #include "io/loop.h"
+#include "io/port.h"
 #include "upstream/client.h"
 #include "util/mem.h"
 
@@ -149,6 +150,11 @@ static void on_request(void *arg, struct tg_conn *conn)
     tg_exchange_begin(&w->engine, conn);
 }
 
+void tg_worker_begin(struct tg_worker *w, struct tg_conn *conn)
+{
+    on_request(w, conn);
+}
+
 static void on_refused(void *arg, struct tg_conn *conn, int status)
 {
     struct tg_worker *w = arg;
@@ -259,6 +265,10 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
         return TG_EIO;
     tg_route_figures_init(&w->routes);
     tg_lag_init(&w->lag, w->base, on_lag, w);
+    w->port = tg_port_new(w->base);
+    if (!w->port)
+        return TG_EIO;
+    w->engine.port = w->port;
     w->sweep = event_new(w->base, -1, 0, free_unused, w);
     if (!w->sweep)
         return TG_ENOMEM;
@@ -351,6 +361,7 @@ void tg_worker_close(struct tg_worker *w)
         tg_snapshot_end(w);
     tg_memories_close(&w->memories);
     tg_server_free(w->server);
+    tg_port_close(w->port);
     while (w->retired) {
         struct tg_generation *next = w->retired->next;
         tg_generation_free(w->retired);
@@ -372,6 +383,7 @@ void tg_worker_close(struct tg_worker *w)
     if (w->sweep)
         event_free(w->sweep);
     tg_wake_free(w->wake);
+    tg_port_release(w->port);
     if (w->own_base && w->base) {
         event_base_loop(w->base, EVLOOP_NONBLOCK); /* bufferevents are freed from the loop */
         event_base_free(w->base);

@@ -58,6 +58,7 @@ struct tg_worker {
     struct event_base *base;
     bool own_base;
     struct tg_wake *wake;
+    struct tg_port *port; /* jobs and resumes from other threads */
     struct tg_deadlines deadlines;
     struct tg_deadline drain;
     bool drain_made;
@@ -105,6 +106,9 @@ enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
 /* Any thread: hands over a generation, for when its number is that in common.  Returns the one before
  * that was never taken, or NULL: it is the caller's. */
 struct tg_generation *tg_worker_offer(struct tg_worker *w, struct tg_generation *next);
+
+/* On the loop's thread: a request of the current script's, that comes from no socket. */
+void tg_worker_begin(struct tg_worker *w, struct tg_conn *conn);
 
 /* Any thread: common has changed. */
 void tg_worker_wake(struct tg_worker *w);

@@ -125,6 +125,8 @@ static void end(struct tg_exchange *x, enum tg_ending ending)
         x->engine->ended(x, ending);
     stop_source(x);
     script->ops->close(x, ending);
+    if (x->host)
+        x->host_ops->close(x, tg_ending_name(ending));
     end_writer(x);
     tg_compress_release(x->compress);
     clear_error(&x->error);
@@ -458,7 +460,16 @@ static enum tg_step next_body(struct tg_exchange *x)
         x->phase = TG_PHASE_GIVE_UP;
         return TG_STEP_DONE;
     }
-    return x->responded == TG_RESPONDED_PLAIN ? produce_plain(x) : x->script->ops->produce(x);
+    switch (x->responded) {
+    case TG_RESPONDED_PLAIN:
+        return produce_plain(x);
+    case TG_RESPONDED_HOST:
+        return x->host_ops->produce(x);
+    case TG_RESPONDED_SCRIPT:
+    case TG_RESPONDED_NOT:
+        break;
+    }
+    return x->script->ops->produce(x);
 }
 
 /* Where errors go from the step that has failed: its own interceptor first, then outwards. */
@@ -575,13 +586,20 @@ void tg_exchange_go_on(struct tg_exchange *x, enum tg_step step)
     drive(x, step);
 }
 
+static void cancel(struct tg_exchange *x)
+{
+    x->script->ops->cancel(x);
+    if (x->host)
+        x->host_ops->cancel(x);
+}
+
 /* What has not entered yet does not any more; what has, leaves. */
 void tg_exchange_stop(struct tg_exchange *x)
 {
     if (!x->waiting || x->phase == TG_PHASE_SENT || !x->writer.committed)
         return;
     stop_source(x);
-    x->script->ops->cancel(x);
+    cancel(x);
     x->terminated = true;
     x->stopped = true;
     drive(x, TG_STEP_DONE);
@@ -614,7 +632,7 @@ static void on_late(void *arg)
         return;
     int status = x->upstreams ? 504 : 503;
     stop_source(x);
-    x->script->ops->cancel(x);
+    cancel(x);
     tg_exchange_fail(x, status, "no response within limits.response_timeout", NULL);
     tg_exchange_go_on(x, TG_STEP_FAILED);
 }
@@ -724,13 +742,15 @@ void tg_exchange_fail(struct tg_exchange *x, int status, const char *message, co
 {
     const struct tg_interceptor *running = tg_exchange_running(x);
     enum tg_stage stage = tg_exchange_stage(x);
+    char *text = message ? tg_strdup(message) : NULL; /* it may be that of the error before */
+    char *trace = traceback ? tg_strdup(traceback) : NULL;
     clear_error(&x->error);
     x->error.set = true;
     x->error.stage = stage;
     x->error.interceptor = running ? running->name : NULL;
     x->error.status = status;
-    x->error.message = message ? tg_strdup(message) : NULL;
-    x->error.traceback = traceback ? tg_strdup(traceback) : NULL;
+    x->error.message = text;
+    x->error.traceback = trace;
 }
 
 enum tg_status tg_exchange_respond(struct tg_exchange *x, int status, struct tg_slice fields,

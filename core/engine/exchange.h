@@ -13,6 +13,7 @@
 
 #include "body/source.h"
 #include "body/writer.h"
+#include "engine/host.h"
 #include "engine/access_log.h"
 #include "engine/interceptor.h"
 #include "engine/route_stats.h"
@@ -102,6 +103,7 @@ struct tg_engine {
     const struct tg_log *log;
     struct tg_gather *gather;
     struct tg_script *script; /* for the requests that come from now on */
+    struct tg_port *port;     /* by which other threads resume what waits; for hosts */
     struct tg_script none;    /* of exchanges that have no script any more */
     struct tg_access_log access;
     bool dev;           /* unhandled errors are shown to the client */
@@ -133,13 +135,15 @@ enum tg_phase {
     TG_PHASE_SENT,    /* all is written; the client still reads */
 };
 
-enum tg_responded { TG_RESPONDED_NOT, TG_RESPONDED_PLAIN, TG_RESPONDED_SCRIPT };
+enum tg_responded { TG_RESPONDED_NOT, TG_RESPONDED_PLAIN, TG_RESPONDED_HOST, TG_RESPONDED_SCRIPT };
 
 struct tg_exchange {
     struct tg_engine *engine;
     struct tg_script *script;
     struct tg_conn *conn;
     void *script_data; /* the script's side of it; NULL until it has one */
+    const struct tg_host_ops *host_ops; /* NULL: the host has nothing to do with it */
+    void *host;                         /* its side of it */
     uint64_t number;
     uint64_t started;             /* nanoseconds */
     struct tg_route_stats *stats; /* its route's, or NULL */

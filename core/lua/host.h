@@ -11,6 +11,7 @@
 
 struct tg_gather;
 struct tg_memories;
+struct tg_port;
 struct tg_post;
 struct tg_stores;
 struct tg_streams;
@@ -42,6 +43,7 @@ struct tg_loop_stats {
 
 /* Borrowed: all of it outlives the state. */
 struct tg_lua_host {
+    struct tg_port *port;       /* the worker's: how other threads resume what waits */
     struct tg_stores *stores;   /* behind tg.shared */
     struct tg_post *post;       /* the worker's, behind tg.topic */
     struct tg_streams *streams; /* the worker's, behind tg.sse */

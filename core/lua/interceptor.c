@@ -72,7 +72,8 @@ static int push_stage(lua_State *L, struct tg_call *call)
 {
     int nargs = 1;
     lua_settop(L, AT_LAST);
-    if (call->exchange->responded == TG_RESPONDED_PLAIN)
+    if (call->exchange->responded == TG_RESPONDED_PLAIN ||
+        call->exchange->responded == TG_RESPONDED_HOST)
         tg_response_show_plain(L, call);
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->running->fn[call->stage]);
     if (call->running->handler && call->stage == TG_STAGE_ENTER) {

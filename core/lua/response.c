@@ -8,6 +8,7 @@
 #include "lua/call.h"
 #include "lua/fetch_body.h"
 #include "lua/fetch_response.h"
+#include "lua/host_body.h"
 
 /* --- Is it one? ------------------------------------------------------------------------------- */
 
@@ -74,14 +75,17 @@ static void show_fields(lua_State *L, struct tg_slice fields)
 
 void tg_response_show_plain(lua_State *L, struct tg_call *call)
 {
-    const struct tg_exchange *x = call->exchange;
+    struct tg_exchange *x = call->exchange;
     tg_call_push_context(L, call);
     lua_createtable(L, 0, 3);
     lua_pushinteger(L, x->head.status);
     lua_setfield(L, -2, "status");
     show_fields(L, tg_buf_slice(&x->fields));
     lua_setfield(L, -2, "headers");
-    if (x->plain.len) {
+    if (x->responded == TG_RESPONDED_HOST) {
+        tg_host_body_push(L, x);
+        lua_setfield(L, -2, "body");
+    } else if (x->plain.len) {
         lua_pushlstring(L, x->plain.p, x->plain.len);
         lua_setfield(L, -2, "body");
     }

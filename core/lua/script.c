@@ -21,6 +21,7 @@
 #include "lua/failure.h"
 #include "lua/fetch_body.h"
 #include "lua/file_body.h"
+#include "lua/host_body.h"
 #include "lua/interceptor.h"
 #include "lua/life.h"
 #include "util/clock.h"
@@ -36,6 +37,8 @@ struct tg_lua_script {
     struct tg_lua_interceptor *interceptors;
     struct tg_lua_route *routes;
     size_t route_count;
+    struct host_route *host_routes; /* the host's, in the order of adding */
+    size_t host_count;              /* of the host's interceptors, that are first in every chain */
     struct tg_chain around;
     struct tg_chain not_found;
     char **listen;
@@ -51,6 +54,11 @@ struct tg_lua_script {
     int patterns;        /* reference: the constraints' patterns, by number */
     int pattern_count;
     int match; /* reference: string.match */
+};
+
+struct host_route {
+    struct tg_lua_route route;
+    struct host_route *next;
 };
 
 /* --- The engine's side ------------------------------------------------------------------------ */
@@ -131,6 +139,8 @@ static void on_end(struct tg_exchange *x, enum tg_ending ending)
 static bool on_release(struct tg_exchange *x)
 {
     struct tg_call *call = x->script_data;
+    if (!call)
+        return true;
     if (call->closers || call->scope.live || call->scope.failed) {
         tg_task_rest(call->task);
         return false;
@@ -648,6 +658,7 @@ static int prepare(lua_State *L)
     tg_call_open(L);
     tg_out_open(L);
     tg_file_open(L);
+    tg_host_body_open(L);
     tg_handle_open(L);
     tg_core_open(L);
     keep_patterns(L, script);
@@ -829,6 +840,16 @@ static void forget_patterns(const struct tg_lua_script *script)
     luaL_unref(L, LUA_REGISTRYINDEX, script->match);
 }
 
+static void free_host_route(struct host_route *added)
+{
+    free_text(added->route.method);
+    free_text(added->route.host);
+    free_text(added->route.path);
+    free_text(added->route.chain.name);
+    tg_free(added->route.chain.items);
+    tg_free(added);
+}
+
 void tg_lua_script_free(struct tg_lua_script *script)
 {
     if (!script)
@@ -852,6 +873,11 @@ void tg_lua_script_free(struct tg_lua_script *script)
         tg_free(route->chain.items);
     }
     tg_free(script->routes);
+    while (script->host_routes) {
+        struct host_route *next = script->host_routes->next;
+        free_host_route(script->host_routes);
+        script->host_routes = next;
+    }
     tg_free(script->around.items);
     tg_free(script->not_found.items);
     free_text(script->around.name);
@@ -954,6 +980,80 @@ enum tg_access_format tg_lua_script_log(const struct tg_lua_script *script)
     return script->log;
 }
 
+/* --- What the host adds ----------------------------------------------------------------------- */
+
+static enum tg_status insert(struct tg_chain *chain, size_t at, const struct tg_interceptor *item)
+{
+    const struct tg_interceptor **items =
+        tg_realloc(chain->items, (chain->count + 1) * sizeof(const struct tg_interceptor *));
+    if (!items)
+        return TG_ENOMEM;
+    memmove(items + at + 1, items + at, (chain->count - at) * sizeof *items);
+    items[at] = item;
+    chain->items = items;
+    chain->count++;
+    return TG_OK;
+}
+
+enum tg_status tg_lua_script_add_interceptor(struct tg_lua_script *script,
+                                             const struct tg_interceptor *item)
+{
+    size_t at = script->host_count++;
+    enum tg_status status = insert(&script->around, at, item);
+    if (status == TG_OK && script->not_found.count)
+        status = insert(&script->not_found, at, item);
+    for (size_t i = 0; i < script->route_count && status == TG_OK; i++)
+        status = insert(&script->routes[i].chain, at, item);
+    for (struct host_route *h = script->host_routes; h && status == TG_OK; h = h->next)
+        status = insert(&h->route.chain, at, item);
+    return status;
+}
+
+static bool fill_host_route(struct tg_lua_script *script, struct tg_lua_route *route,
+                            const char *method, const char *path,
+                            const struct tg_interceptor *handler)
+{
+    size_t count = script->around.count;
+    route->method = tg_strdup(method);
+    route->host = tg_strdup("");
+    route->path = tg_strdup(path);
+    route->chain.name = tg_strdup(handler->name);
+    route->chain.items = tg_malloc((count + 1) * sizeof *route->chain.items);
+    if (!route->method || !route->host || !route->path || !route->chain.name || !route->chain.items)
+        return false;
+    if (count)
+        memcpy(route->chain.items, script->around.items, count * sizeof *route->chain.items);
+    route->chain.items[count] = handler;
+    route->chain.count = count + 1;
+    return true;
+}
+
+enum tg_status tg_lua_script_add_route(struct tg_lua_script *script, const char *method,
+                                       const char *path, const struct tg_interceptor *handler)
+{
+    void *clash;
+    struct host_route **last = &script->host_routes;
+    struct host_route *added = tg_calloc(1, sizeof *added);
+    if (!added)
+        return TG_ENOMEM;
+    enum tg_status status = TG_ENOMEM;
+    if (fill_host_route(script, &added->route, method, path, handler)) {
+        struct tg_route_spec spec = {.method = {method, strlen(method)},
+                                     .host = TG_SLICE(""),
+                                     .path = {path, strlen(path)},
+                                     .route = &added->route.chain};
+        status = tg_router_add(script->engine.router, &spec, &clash);
+    }
+    if (status != TG_OK) {
+        free_host_route(added);
+        return status;
+    }
+    while (*last)
+        last = &(*last)->next;
+    *last = added;
+    return TG_OK;
+}
+
 void tg_lua_script_count_in(struct tg_lua_script *script, struct tg_route_figures *table)
 {
     if (script->o.program)
@@ -964,6 +1064,8 @@ void tg_lua_script_count_in(struct tg_lua_script *script, struct tg_route_figure
         struct tg_chain *chain = &script->routes[i].chain;
         chain->stats = tg_route_stats_of(table, chain->name);
     }
+    for (struct host_route *h = script->host_routes; h; h = h->next)
+        h->route.chain.stats = tg_route_stats_of(table, h->route.chain.name);
 }
 
 unsigned tg_lua_script_workers(const struct tg_lua_script *script)
@@ -983,7 +1085,12 @@ const char *tg_lua_script_listen(const struct tg_lua_script *script, size_t n)
 
 const struct tg_lua_route *tg_lua_script_route(const struct tg_lua_script *script, size_t n)
 {
-    return n < script->route_count ? &script->routes[n] : NULL;
+    if (n < script->route_count)
+        return &script->routes[n];
+    const struct host_route *h = script->host_routes;
+    for (n -= script->route_count; h && n; n--)
+        h = h->next;
+    return h ? &h->route : NULL;
 }
 
 struct tg_lua *tg_lua_script_state(const struct tg_lua_script *script)

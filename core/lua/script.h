@@ -91,6 +91,15 @@ struct tg_lua_route {
 /* The nth route in the script's order; NULL past the last. */
 const struct tg_lua_route *tg_lua_script_route(const struct tg_lua_script *script, size_t n);
 
+/* What the host adds; borrowed.  Before the script serves.  An interceptor comes before the script's own in
+ * every chain, and after those that were added before.  A route is inside of the service's interceptors;
+ * its name is the handler's.  TG_EINVAL, TG_ELIMIT: as of tg_router_add(); TG_ENOMEM. */
+TG_MUST_CHECK enum tg_status tg_lua_script_add_interceptor(struct tg_lua_script *script,
+                                                           const struct tg_interceptor *item);
+TG_MUST_CHECK enum tg_status tg_lua_script_add_route(struct tg_lua_script *script,
+                                                     const char *method, const char *path,
+                                                     const struct tg_interceptor *handler);
+
 struct tg_lua *tg_lua_script_state(const struct tg_lua_script *script);
 
 #endif

@@ -1,0 +1,569 @@
+/* probe_host.c - a host in C for specs: gateways on a loop of its own, with handlers of every kind. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+#include <lauxlib.h>
+#include <tidegate.h>
+
+#include "util/mem.h"
+
+#define HOST "probe.Host"
+
+enum { TICKETS = 16, NOTES = 65536 };
+
+struct host {
+    struct event_base *base;
+    struct tidegate *g;
+    struct tidegate_ticket *tickets[TICKETS]; /* that nobody has resumed yet */
+    int ticket_count;
+    char notes[NOTES]; /* what has happened, in its order */
+    bool answered;
+    int ref; /* of the answer of call() */
+    lua_State *L;
+};
+
+static void note(struct host *host, const char *what)
+{
+    size_t len = strlen(host->notes);
+    snprintf(host->notes + len, sizeof host->notes - len, "%s%s", len ? " " : "", what);
+}
+
+static struct host *host_at(lua_State *L)
+{
+    return luaL_checkudata(L, 1, HOST);
+}
+
+/* --- Handlers --------------------------------------------------------------------------------- */
+
+static void on_close(void *arg, const char *reason)
+{
+    char text[64];
+    snprintf(text, sizeof text, "closed:%s", reason);
+    note(arg, text);
+}
+
+static void h_bytes(struct tidegate_exchange *x, void *arg)
+{
+    char text[512];
+    uint16_t port;
+    tidegate_on_close(x, on_close, arg);
+    const char *header = tidegate_header(x, "x-one");
+    snprintf(text, sizeof text, "%s %s %s %s %s %s %s", tidegate_method(x), tidegate_target(x),
+             tidegate_path(x), tidegate_query(x), tidegate_param(x, "name"),
+             header ? header : "none", tidegate_peer(x, &port));
+    tidegate_set_header(x, "X-From", "C");
+    if (tidegate_set_header(x, "X-Bad", "a\r\nb") != TIDEGATE_EINVAL)
+        note(arg, "took a bad header");
+    tidegate_respond_bytes(x, 201, "text/plain", text, strlen(text));
+}
+
+static void h_nothing(struct tidegate_exchange *x, void *arg)
+{
+    (void)x;
+    (void)arg;
+}
+
+static void h_fail(struct tidegate_exchange *x, void *arg)
+{
+    (void)arg;
+    tidegate_fail(x, 418, "it is a teapot");
+}
+
+struct counted {
+    struct host *host;
+    int64_t left;
+    bool fails;
+    bool drains;
+};
+
+static void on_drain(void *arg)
+{
+    note(((struct counted *)arg)->host, "drained");
+}
+
+static enum tidegate_status produce(void *arg, struct tidegate_writer *w)
+{
+    static const char piece[1000] = "piece";
+    struct counted *body = arg;
+    while (body->left > 0) {
+        size_t n = body->left < 1000 ? (size_t)body->left : 1000;
+        enum tidegate_status status = tidegate_write(w, piece, n);
+        if (status < 0)
+            return status;
+        body->left -= (int64_t)n;
+        if (status != TIDEGATE_AGAIN)
+            continue;
+        if (body->drains)
+            tidegate_on_drain(w, on_drain, body);
+        body->drains = false;
+        return TIDEGATE_AGAIN;
+    }
+    return body->fails ? TIDEGATE_EIO : TIDEGATE_OK;
+}
+
+static void close_body(void *arg)
+{
+    struct counted *body = arg;
+    note(body->host, "body-closed");
+    free(body);
+}
+
+static void respond_counted(struct tidegate_exchange *x, struct host *host, int64_t bytes,
+                            bool length, bool fails)
+{
+    struct counted *body = malloc(sizeof *body);
+    *body = (struct counted){host, bytes, fails, true};
+    struct tidegate_body b = {"text/x-pieces", length ? bytes : -1, produce, close_body, body};
+    if (tidegate_respond(x, 200, &b) != TIDEGATE_OK)
+        note(host, "not taken");
+}
+
+static int64_t bytes_of(struct tidegate_exchange *x)
+{
+    const char *text = tidegate_param(x, "bytes");
+    return text ? atoll(text) : 5; /* no memory: that comes later again */
+}
+
+static void h_body(struct tidegate_exchange *x, void *arg)
+{
+    tidegate_on_close(x, on_close, arg);
+    respond_counted(x, arg, bytes_of(x), true, false);
+}
+
+static void h_chunked(struct tidegate_exchange *x, void *arg)
+{
+    respond_counted(x, arg, bytes_of(x), false, false);
+}
+
+static void h_broken(struct tidegate_exchange *x, void *arg)
+{
+    tidegate_on_close(x, on_close, arg);
+    respond_counted(x, arg, 200000, true, true);
+}
+
+static void h_twice(struct tidegate_exchange *x, void *arg)
+{
+    respond_counted(x, arg, 10, true, false);
+    respond_counted(x, arg, 20, true, false);
+}
+
+static enum tidegate_status stall(void *arg, struct tidegate_writer *w)
+{
+    (void)arg;
+    (void)w;
+    return TIDEGATE_AGAIN;
+}
+
+static void h_stall(struct tidegate_exchange *x, void *arg)
+{
+    struct tidegate_body b = {"text/plain", -1, stall, NULL, NULL};
+    (void)arg;
+    tidegate_respond(x, 200, &b);
+}
+
+/* A body that waits for tickets: a line for each. */
+static enum tidegate_status lines(void *arg, struct tidegate_writer *w)
+{
+    struct counted *body = arg;
+    if (body->left-- == 0)
+        return TIDEGATE_OK;
+    tidegate_write(w, "line\n", 5);
+    struct host *host = body->host;
+    host->tickets[host->ticket_count] = tidegate_body_suspend(w);
+    if (!host->tickets[host->ticket_count])
+        return TIDEGATE_ENOMEM;
+    host->ticket_count++;
+    return TIDEGATE_AGAIN;
+}
+
+static void h_lines(struct tidegate_exchange *x, void *arg)
+{
+    struct counted *body = malloc(sizeof *body);
+    *body = (struct counted){arg, 2, false, false};
+    struct tidegate_body b = {"text/plain", -1, lines, close_body, body};
+    tidegate_on_close(x, on_close, arg);
+    tidegate_respond(x, 200, &b);
+}
+
+static void resumed(struct tidegate_exchange *x, void *arg)
+{
+    note(arg, "resumed");
+    tidegate_respond_bytes(x, 200, "text/plain", "later", 5);
+}
+
+static void h_suspend(struct tidegate_exchange *x, void *arg)
+{
+    struct host *host = arg;
+    tidegate_on_close(x, on_close, arg);
+    struct tidegate_ticket *ticket = tidegate_suspend(x, resumed, arg);
+    if (ticket)
+        host->tickets[host->ticket_count++] = ticket;
+}
+
+static void echo(struct tidegate_exchange *x, void *arg);
+
+static void echo_more(struct tidegate_exchange *x, void *arg)
+{
+    struct host *host = arg;
+    (void)x;
+    while (host->ticket_count)
+        tidegate_resume(host->tickets[--host->ticket_count]);
+}
+
+static void echo(struct tidegate_exchange *x, void *arg)
+{
+    struct host *host = arg;
+    char buf[1000];
+    char text[64];
+    static size_t total;
+    size_t len;
+    for (;;) {
+        enum tidegate_status status = tidegate_read(x, buf, sizeof buf, &len);
+        if (status == TIDEGATE_AGAIN) {
+            host->tickets[host->ticket_count++] = tidegate_suspend(x, echo, arg);
+            tidegate_on_readable(x, echo_more, arg);
+            return;
+        }
+        if (status != TIDEGATE_OK) {
+            tidegate_fail(x, 400, "a bad body");
+            return;
+        }
+        total += len;
+        if (!len)
+            break;
+    }
+    snprintf(text, sizeof text, "%zu", total);
+    total = 0;
+    tidegate_respond_bytes(x, 200, NULL, text, strlen(text));
+}
+
+static void i_enter(struct tidegate_exchange *x, void *arg)
+{
+    const char *stop = tidegate_header(x, "x-stop");
+    note(arg, "enter");
+    if (stop)
+        tidegate_respond_bytes(x, 403, NULL, "stopped", 7);
+}
+
+static void i_leave(struct tidegate_exchange *x, void *arg)
+{
+    (void)x;
+    note(arg, "leave");
+}
+
+static void i_error(struct tidegate_exchange *x, void *arg)
+{
+    note(arg, "error");
+    const char *rescue = tidegate_header(x, "x-rescue");
+    if (rescue)
+        tidegate_respond_bytes(x, 200, NULL, tidegate_failure(x), strlen(tidegate_failure(x)));
+    else
+        tidegate_fail(x, 418, tidegate_failure(x));
+}
+
+/* --- Functions for scripts ---------------------------------------------------------------------- */
+
+struct job {
+    struct host *host;
+    bool raises;
+};
+
+static void begin(struct tidegate_ticket *ticket, void *arg)
+{
+    struct job *job = arg;
+    job->host->tickets[job->host->ticket_count++] = ticket;
+}
+
+static int finish(lua_State *L, void *arg)
+{
+    struct job job = *(struct job *)arg;
+    free(arg);
+    note(job.host, "finished");
+    if (job.raises)
+        return luaL_error(L, "the host's error");
+    lua_pushliteral(L, "from C");
+    lua_pushinteger(L, 2);
+    return 2;
+}
+
+static void cancelled(void *arg)
+{
+    note(((struct job *)arg)->host, "cancelled");
+    free(arg);
+}
+
+/* work(raises) */
+static int l_work(lua_State *L)
+{
+    struct job *job = malloc(sizeof *job);
+    *job = (struct job){lua_touserdata(L, lua_upvalueindex(1)), lua_toboolean(L, 1)};
+    return tidegate_lua_wait(L, begin, finish, cancelled, job);
+}
+
+static int setup(lua_State *L, void *arg)
+{
+    lua_pushlightuserdata(L, arg);
+    lua_pushcclosure(L, l_work, 1);
+    lua_setglobal(L, "work");
+    return 0;
+}
+
+/* --- From the spec ------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *method;
+    const char *path;
+    tidegate_handler fn;
+} routes[] = {
+    {"GET", "/bytes/:name", h_bytes},
+    {"GET", "/nothing", h_nothing},
+    {"GET", "/fail", h_fail},
+    {"GET", "/body/:bytes", h_body},
+    {"GET", "/chunked/:bytes", h_chunked},
+    {"GET", "/broken", h_broken},
+    {"GET", "/twice", h_twice},
+    {"GET", "/stall", h_stall},
+    {"GET", "/lines", h_lines},
+    {"GET", "/suspend", h_suspend},
+    {"POST", "/echo", echo},
+};
+
+static const char *open_gateway(struct host *host, const char *script, bool with_routes)
+{
+    static const char *const listen[] = {"127.0.0.1:0"};
+    struct tidegate_options o;
+    tidegate_options_init(&o, sizeof o);
+    o.script = "host.lua";
+    o.script_text = script;
+    o.listen = listen;
+    o.listen_count = 1;
+    o.base = host->base;
+    o.setup = setup;
+    o.setup_arg = host;
+    enum tidegate_status status = tidegate_new(&host->g, &o);
+    struct tidegate_interceptor around = {"around", i_enter, i_leave, i_error, host};
+    if (status == TIDEGATE_OK && with_routes)
+        status = tidegate_intercept(host->g, &around);
+    for (size_t i = 0; i < sizeof routes / sizeof *routes && status == TIDEGATE_OK && with_routes;
+         i++)
+        status = tidegate_route(host->g, routes[i].method, routes[i].path, routes[i].fn, host);
+    if (status == TIDEGATE_OK)
+        status = tidegate_start(host->g);
+    if (status == TIDEGATE_OK)
+        return NULL;
+    return host->g ? tidegate_error(host->g) : "no gateway";
+}
+
+/* new(script[, routes = true[, fail at]]) -> host; or nil and why */
+static int p_new(lua_State *L)
+{
+    const char *script = luaL_checkstring(L, 1);
+    bool with_routes = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
+    unsigned fail_at = (unsigned)luaL_optinteger(L, 3, 0);
+    struct host *host = lua_newuserdatauv(L, sizeof *host, 0);
+    *host = (struct host){.base = event_base_new(), .ref = LUA_NOREF};
+    luaL_setmetatable(L, HOST);
+    tg_mem_fail_at(fail_at);
+    const char *why = open_gateway(host, script, with_routes);
+    tg_mem_fail_at(0);
+    if (!why)
+        return 1;
+    lua_pushnil(L);
+    lua_pushstring(L, why);
+    return 2;
+}
+
+static int h_port(lua_State *L)
+{
+    lua_pushinteger(L, tidegate_port(host_at(L)->g, 0));
+    return 1;
+}
+
+/* loop(seconds): some turns */
+static int h_loop(lua_State *L)
+{
+    struct host *host = host_at(L);
+    double seconds = luaL_optnumber(L, 2, 0);
+    struct timeval tv = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
+    if (seconds > 0)
+        event_base_loopexit(host->base, &tv);
+    event_base_loop(host->base, seconds > 0 ? 0 : EVLOOP_NONBLOCK);
+    return 0;
+}
+
+static void on_answer(void *arg, const struct tidegate_call_response *response)
+{
+    struct host *host = arg;
+    lua_State *L = host->L;
+    host->answered = true;
+    if (!L)
+        return;
+    lua_newtable(L);
+    lua_pushinteger(L, response->status);
+    lua_setfield(L, -2, "status");
+    lua_pushboolean(L, response->whole);
+    lua_setfield(L, -2, "whole");
+    lua_pushstring(L, response->headers);
+    lua_setfield(L, -2, "headers");
+    lua_pushlstring(L, response->body, response->body_len);
+    lua_setfield(L, -2, "body");
+    host->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* call(method, target, headers, body[, fail at]) -> { status, whole, headers, body }; or nil */
+static int h_call(lua_State *L)
+{
+    struct host *host = host_at(L);
+    size_t len;
+    const char *body = luaL_optlstring(L, 5, "", &len);
+    struct tidegate_call_request request = {luaL_checkstring(L, 2), luaL_checkstring(L, 3),
+                                            luaL_optstring(L, 4, NULL), body, len};
+    unsigned fail_at = (unsigned)luaL_optinteger(L, 6, 0);
+    host->L = L;
+    host->answered = false;
+    tg_mem_fail_at(fail_at);
+    enum tidegate_status status = tidegate_call(host->g, &request, on_answer, host);
+    for (int i = 0; i < 5000 && status == TIDEGATE_OK && !host->answered; i++)
+        event_base_loop(host->base, i < 100 ? EVLOOP_NONBLOCK : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    tg_mem_fail_at(0);
+    host->L = NULL;
+    if (!host->answered) {
+        lua_pushnil(L);
+        lua_pushinteger(L, status);
+        return 2;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, host->ref);
+    luaL_unref(L, LUA_REGISTRYINDEX, host->ref);
+    return 1;
+}
+
+static void *resume_on_thread(void *arg)
+{
+    tidegate_resume(arg);
+    return NULL;
+}
+
+/* resume(): all tickets, each from a thread of its own -> how many */
+static int h_resume(lua_State *L)
+{
+    struct host *host = host_at(L);
+    int count = host->ticket_count;
+    host->ticket_count = 0;
+    for (int i = 0; i < count; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, resume_on_thread, host->tickets[i]) == 0)
+            pthread_join(thread, NULL);
+    }
+    lua_pushinteger(L, count);
+    return 1;
+}
+
+static int h_notes(lua_State *L)
+{
+    struct host *host = host_at(L);
+    lua_pushstring(L, host->notes);
+    *host->notes = '\0';
+    return 1;
+}
+
+/* route(method, path) -> status, error */
+static int h_route(lua_State *L)
+{
+    struct host *host = host_at(L);
+    lua_pushinteger(L, tidegate_route(host->g, luaL_checkstring(L, 2), luaL_checkstring(L, 3),
+                                      h_nothing, host));
+    lua_pushstring(L, tidegate_error(host->g));
+    return 2;
+}
+
+static int h_reload(lua_State *L)
+{
+    lua_pushinteger(L, tidegate_reload(host_at(L)->g));
+    return 1;
+}
+
+static int h_generation(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)tidegate_generation(host_at(L)->g));
+    return 1;
+}
+
+/* shared(store, key, value) -> what is there; counts under "n" */
+static int h_shared(lua_State *L)
+{
+    struct host *host = host_at(L);
+    char buf[64];
+    size_t len;
+    int64_t sum = 0;
+    const char *value = luaL_checklstring(L, 4, &len);
+    const char *store = luaL_checkstring(L, 2);
+    const char *key = luaL_checkstring(L, 3);
+    lua_pushinteger(L, tidegate_shared_set(host->g, store, key, value, len, 0));
+    lua_pushinteger(L, tidegate_shared_get(host->g, store, key, buf, sizeof buf));
+    lua_pushstring(L, buf);
+    lua_pushinteger(L, tidegate_shared_increment(host->g, store, "n", 3, &sum));
+    lua_pushinteger(L, (lua_Integer)sum);
+    return 5;
+}
+
+static int h_publish(lua_State *L)
+{
+    size_t len;
+    const char *data = luaL_checklstring(L, 3, &len);
+    lua_pushinteger(L, tidegate_publish(host_at(L)->g, luaL_checkstring(L, 2), NULL, data, len));
+    return 1;
+}
+
+/* Frees the gateway; tickets stay, to be resumed after it. */
+static int h_free(lua_State *L)
+{
+    struct host *host = host_at(L);
+    tidegate_free(host->g);
+    host->g = NULL;
+    return 0;
+}
+
+static int h_close(lua_State *L)
+{
+    struct host *host = host_at(L);
+    h_free(L);
+    h_resume(L);
+    if (host->base) {
+        event_base_loop(host->base, EVLOOP_NONBLOCK); /* bufferevents are freed from the loop */
+        event_base_free(host->base);
+    }
+    host->base = NULL;
+    return 0;
+}
+
+static int p_blocks(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)tg_mem_blocks());
+    return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"port", h_port},       {"loop", h_loop},     {"call", h_call},
+    {"resume", h_resume},   {"notes", h_notes},   {"route", h_route},
+    {"free", h_free},       {"close", h_close},   {"shared", h_shared},
+    {"publish", h_publish}, {"reload", h_reload}, {"generation", h_generation},
+    {"__close", h_close},   {"__gc", h_close},    {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {{"new", p_new}, {"blocks", p_blocks}, {NULL, NULL}};
+
+__attribute__((visibility("default"))) int luaopen_probe_host(lua_State *L);
+
+int luaopen_probe_host(lua_State *L)
+{
+    luaL_newmetatable(L, HOST);
+    luaL_setfuncs(L, methods, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -2, "__index");
+    luaL_newlib(L, functions);
+    return 1;
+}
