@@ -81,6 +81,7 @@ static void read_value(void *arg, const struct tg_value *value)
     reading->buf[len] = '\0';
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written to, by read_value() */
 int64_t tidegate_shared_get(struct tidegate *g, const char *store, const char *key, char *buf,
                             size_t size)
 {

@@ -21,7 +21,7 @@ struct tg_host_ops {
     void (*cancel)(struct tg_exchange *x); /* what it waits for is nothing to it any more */
     /* The exchange is over, for this reason: calls who wanted to know, and lets go of x. */
     void (*close)(struct tg_exchange *x, const char *reason);
-    /* Of an exchange that the host has answered: its body, with a reference; NULL: it has none. */
+    /* Of an exchange that the host has answered with a body: that, with a reference; NULL: no memory. */
     struct tg_host_body *(*body)(struct tg_exchange *x);
 };
 

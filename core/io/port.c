@@ -16,6 +16,7 @@ struct tg_port {
     struct jobs jobs;     /* under lock */
 };
 
+/* NOLINTNEXTLINE(readability-function-size): STAILQ_CONCAT counts as it is written out */
 static void take_all(struct tg_port *port, struct jobs *out)
 {
     STAILQ_INIT(out);
@@ -108,15 +109,16 @@ static void on_resumed(struct tg_job *job, bool closed)
         resumed(target);
 }
 
-struct tidegate_ticket *tg_ticket_new(struct tg_port *port, void (*resumed)(void *target), void *target)
+struct tidegate_ticket *tg_ticket_new(struct tg_port *port, void (*resumed)(void *target),
+                                      void *target)
 {
     struct tidegate_ticket *ticket = tg_malloc(sizeof *ticket);
     if (!ticket)
         return NULL;
     *ticket = (struct tidegate_ticket){.job = {.fn = on_resumed},
-                                 .port = tg_port_hold(port),
-                                 .resumed = resumed,
-                                 .target = target};
+                                       .port = tg_port_hold(port),
+                                       .resumed = resumed,
+                                       .target = target};
     return ticket;
 }
 

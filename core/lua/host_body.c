@@ -58,10 +58,8 @@ void tg_host_body_push(lua_State *L, struct tg_exchange *x)
     handle->body = NULL;
     luaL_setmetatable(L, HOST_BODY_TYPE);
     handle->body = x->host_ops->body(x);
-    if (handle->body)
-        return;
-    lua_pop(L, 1);
-    lua_pushnil(L);
+    if (!handle->body)
+        luaL_error(L, "not enough memory");
 }
 
 void tg_host_body_open(lua_State *L)

@@ -8,7 +8,7 @@ struct tg_exchange;
 
 void tg_host_body_open(lua_State *L); /* makes the metatable; once per state */
 
-/* Pushes the body of an exchange that the host has answered; nil where there is none. */
+/* Pushes the body of an exchange that the host has answered with one. */
 void tg_host_body_push(lua_State *L, struct tg_exchange *x);
 
 #endif

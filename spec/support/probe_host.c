@@ -125,18 +125,26 @@ static void respond_counted(struct tidegate_exchange *x, struct host *host, int6
 static int64_t bytes_of(struct tidegate_exchange *x)
 {
     const char *text = tidegate_param(x, "bytes");
-    return text ? atoll(text) : 5; /* no memory: that comes later again */
+    return text ? strtoll(text, NULL, 10) : -1;
 }
 
 static void h_body(struct tidegate_exchange *x, void *arg)
 {
+    int64_t bytes = bytes_of(x);
     tidegate_on_close(x, on_close, arg);
-    respond_counted(x, arg, bytes_of(x), true, false);
+    if (bytes < 0)
+        tidegate_fail(x, 503, "no memory");
+    else
+        respond_counted(x, arg, bytes, true, false);
 }
 
 static void h_chunked(struct tidegate_exchange *x, void *arg)
 {
-    respond_counted(x, arg, bytes_of(x), false, false);
+    int64_t bytes = bytes_of(x);
+    if (bytes < 0)
+        tidegate_fail(x, 503, "no memory");
+    else
+        respond_counted(x, arg, bytes, false, false);
 }
 
 static void h_broken(struct tidegate_exchange *x, void *arg)
