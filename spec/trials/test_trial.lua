@@ -75,14 +75,19 @@ describe("tg.test.response_for", function()
   end)
 
   it("has the error that nobody has handled, and the answer to it", function()
-    local service = serves(function() error("boom") end)
+    local service = serves(function(request)
+      return request.query.well and { body = "x" } or error("boom")
+    end)
     local response = response_for(service, "GET", "/")
     assert.equal(500, response.status)
     assert.equal("error", response.ending)
     assert.matches("boom", response.error)
     assert.matches("traceback", response.error)
     assert.matches("^error GET /: unhandled after 0 bytes: enter of GET /: .*boom", response.log)
-    assert.equal("", response_for(serves(function() return { body = "x" } end), "GET", "/").log)
+    response = response_for(service, "GET", "/?well=1")
+    assert.equal("done", response.ending)
+    assert.is_nil(response.error)
+    assert.equal("", response.log)
   end)
 
   it("has what was logged: a response after one was sent (B39)", function()
@@ -161,14 +166,16 @@ describe("tg.test.response_for", function()
   end)
 
   it("leaves nothing behind", function()
-    local service = serves(function() return { body = { 1, 2, 3 } } end)
     local function blocks()
-      for _ = 1, 3 do collectgarbage() end
-      tg.sleep(0.01)
+      for _ = 1, 2 do -- clients that are collected leave, and then their services go
+        for _ = 1, 4 do collectgarbage() end
+        tg.sleep(0.01)
+      end
       return tg.stats().memory.blocks
     end
     local function run(count)
       for _ = 1, count do
+        local service = serves(function() return { body = { 1, 2, 3 } } end)
         response_for(service, "GET", "/")
         stream_for(service, "GET", "/") -- dropped before it has begun
       end
@@ -252,6 +259,25 @@ describe("tg.test.stream_for", function()
     clock:advance(2)
     assert.equal("timeout", reason)
     assert.same({ "timeout", false, nil, "" }, { stream:over() })
+  end)
+
+  it("is over when its client has it all, and not before", function()
+    local reason
+    local service = serves(function(_, ctx)
+      ctx:on_close(function(why) reason = why end)
+      return { body = ("x"):rep(100000) }
+    end)
+    local stream = stream_for(service, "GET", "/")
+    stream:head()
+    tg.sleep(0.01)
+    assert.is_nil(reason)
+    assert.equal(100000, #stream:read())
+    assert.equal("done", (stream:over()))
+    assert.equal("done", reason)
+    local left = stream_for(service, "GET", "/")
+    left:head()
+    left:leave()
+    assert.equal("client_closed", (left:over()))
   end)
 
   it("has a client that leaves after so many bytes (B13)", function()
@@ -402,8 +428,10 @@ describe("tg.test.clock", function()
     local task = tg.spawn(function() tg.sleep(100) return tg.monotonic() end)
     clock:advance(99.98)
     assert.not_equal("done", task:status())
+    local stopped = os.time()
     clock:stop()
     task:join()
+    assert.is_true(os.time() - stopped < 20)
     clock:stop()
     assert.has_error(function() clock:advance(1) end)
   end)
