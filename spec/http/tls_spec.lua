@@ -36,10 +36,10 @@ describe("a listener with TLS", function()
     one = secure.certificate(dir, "localhost")
     two = secure.certificate(dir, "other.example", { dns = "*.other.example" })
     s = server.start({ script = script() })
-    curl.insecure = true
+    curl.insecure, raw.newest_tls = true, true
   end)
   teardown(function()
-    curl.insecure = false
+    curl.insecure, raw.newest_tls = false, false
     s:stop()
     server.remove_folder(dir)
   end)
@@ -191,6 +191,21 @@ describe("a listener with TLS", function()
     local c <close> = connect()
     c:send(get("/"):rep(20))
     for _ = 1, 20 do assert.equal("https HTTP/1.1", c:read_response().body) end
+  end)
+
+  it("tells upstreams that the client came by https (B75)", function()
+    local listening <close> = assert(harness.listen(0))
+    local own <close> = server.start({ script = ([[
+      local tg = require("tidegate")
+      return { tls = { cert = %q, key = %q }, routes = { { "/*path", any = tg.proxy("http://127.0.0.1:%d") } } }
+    ]]):format(one.cert, one.key, listening:port()) })
+    local c <close> = assert(raw.connect(own.port))
+    c:send(get("/"))
+    local upstream <close> = raw.wrap(assert(listening:accept()))
+    local head = upstream:read_until("\r\n\r\n")
+    assert.matches("\r\n[Xx]%-[Ff]orwarded%-[Pp]roto: https\r\n", head)
+    upstream:send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    assert.equal("ok", c:read_response().body)
   end)
 
   it("gives everything back, at whatever stage a client leaves (B15)", function()

@@ -122,11 +122,13 @@ static ssize_t sock_recv(struct sock *s, char *room, size_t len)
     return n;
 }
 
-static int tls_error(struct sock *s, const char *name, double deadline)
+static int tls_error(struct sock *s, const char *name, bool newest, double deadline)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     s->ssl = ctx ? SSL_new(ctx) : NULL;
     SSL_CTX_free(ctx);
+    if (s->ssl && !newest)
+        SSL_set_max_proto_version(s->ssl, TLS1_2_VERSION);
     if (!s->ssl || SSL_set_fd(s->ssl, s->fd) != 1)
         return ENOMEM;
     SSL_set_mode(s->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -145,7 +147,9 @@ static int tls_error(struct sock *s, const char *name, double deadline)
     }
 }
 
-/* tls(server name, timeout) -> true, or nil and why: the handshake of a client that trusts anybody */
+/* tls(server name, timeout, newest) -> true, or nil and why: the handshake of a client that trusts anybody.
+ * TLS 1.2 unless it is to be the newest: with 1.3 a server sends tickets after it, and who closes without
+ * having read them resets the connection, and his request with it. */
 static int s_tls(lua_State *L)
 {
     struct sock *s = sock_at(L, 1);
@@ -153,7 +157,7 @@ static int s_tls(lua_State *L)
     double deadline = harness_deadline(L, 3);
     sigset_t before;
     hold_sigpipe(&before);
-    int error = tls_error(s, name, deadline);
+    int error = tls_error(s, name, lua_toboolean(L, 4), deadline);
     let_sigpipe_go(&before);
     if (error)
         return harness_fail(L, error);

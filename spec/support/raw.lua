@@ -21,7 +21,7 @@ function raw.connect(port, options)
   local socket, why = harness.connect(port, options)
   if not socket then return nil, why end
   if raw.secure[port] then
-    local greeted, what = socket:tls(options and options.server_name, options and options.timeout)
+    local greeted, what = socket:tls(options and options.server_name, options and options.timeout, raw.newest_tls)
     if not greeted then
       socket:close()
       return nil, what
