@@ -200,7 +200,7 @@ describe("a listener with TLS", function()
       return { tls = { cert = %q, key = %q }, routes = { { "/*path", any = tg.proxy("http://127.0.0.1:%d") } } }
     ]]):format(one.cert, one.key, listening:port()) })
     local c <close> = assert(raw.connect(own.port))
-    c:send(get("/"))
+    c:send(get("/x"))
     local upstream <close> = raw.wrap(assert(listening:accept()))
     local head = upstream:read_until("\r\n\r\n")
     assert.matches("\r\n[Xx]%-[Ff]orwarded%-[Pp]roto: https\r\n", head)
