@@ -104,11 +104,12 @@ static int finish(lua_State *L, void *arg)
 static int l_work(lua_State *L)
 {
     const char *text = luaL_checkstring(L, 1);
-    struct work *work = malloc(sizeof *work + strlen(text) + 1);
+    size_t size = strlen(text) + 1;
+    struct work *work = malloc(sizeof *work + size);
     if (!work)
         return luaL_error(L, "no memory");
     atomic_init(&work->users, 2);
-    strcpy(work->text, text);
+    memcpy(work->text, text, size);
     return tidegate_lua_wait(L, begin, finish, let_go, work);
 }
 
@@ -119,6 +120,15 @@ static int setup(lua_State *L, void *arg)
     return 0;
 }
 
+static const char script[] =
+    "local tg = require('tidegate')\n"
+    "return { routes = {\n"
+    "  { '/work/:text', get = function(r) return { body = work(r.path_params.text) } end },\n"
+    "  { '/count', get = function()\n"
+    "    return { body = tostring(tg.shared('figures'):get('GET')) }\n"
+    "  end },\n"
+    "} }";
+
 int main(int argc, char **argv)
 {
     static const char *const listen[] = {"127.0.0.1:0"};
@@ -127,12 +137,7 @@ int main(int argc, char **argv)
     struct tidegate_options o;
     tidegate_options_init(&o, sizeof o);
     o.script = "embed-stream.lua";
-    o.script_text = argc > 1 ? argv[1]
-                             : "local tg = require('tidegate')\n"
-                               "return { routes = {\n"
-                               "  { '/work/:text', get = function(r) return { body = work(r.path_params.text) } end },\n"
-                               "  { '/count', get = function() return { body = tostring(tg.shared('figures'):get('GET')) } end },\n"
-                               "} }";
+    o.script_text = argc > 1 ? argv[1] : script;
     o.listen = listen;
     o.listen_count = 1;
     o.workers = 2;

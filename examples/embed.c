@@ -8,7 +8,7 @@
 static void hello(struct tidegate_exchange *x, void *arg)
 {
     const char *name = tidegate_param(x, "name");
-    tidegate_respond_bytes(x, 200, "text/plain", name, strlen(name));
+    tidegate_respond_bytes(x, name ? 200 : 500, "text/plain", name, name ? strlen(name) : 0);
 }
 static void tick(evutil_socket_t fd, short what, void *gateway)
 {
@@ -22,20 +22,23 @@ static struct tidegate *serve(struct event_base *base, const char *script)
     tidegate_options_init(&o, sizeof o);
     o.script = "embed.lua", o.script_text = script, o.base = base;
     o.listen = listen, o.listen_count = 1;
-    if (tidegate_new(&g, &o) || tidegate_route(g, "GET", "/hello/:name", hello, NULL) || tidegate_start(g))
+    if (tidegate_new(&g, &o) || tidegate_route(g, "GET", "/hello/:name", hello, NULL) ||
+        tidegate_start(g))
         fprintf(stderr, "%s\n", g ? tidegate_error(g) : "not enough memory"), exit(1);
     return g;
 }
+static const char script[] =
+    "local ticks = require('tidegate').topic('ticks')\n"
+    "return { routes = { { '/', get = function() return { body = ticks } end } } }";
 int main(void)
 {
+    const char *seconds = getenv("SECONDS");
     struct event_base *base = event_base_new();
-    struct tidegate *one = serve(base, "return { routes = {} }");
-    struct tidegate *two = serve(base, "local ticks = require('tidegate').topic('ticks')\n"
-                                       "return { routes = { { '/', get = function() return { body = ticks } end } } }");
+    struct tidegate *one = serve(base, "return { routes = {} }"), *two = serve(base, script);
     struct event *timer = event_new(base, -1, EV_PERSIST, tick, two);
     event_add(timer, &(struct timeval){0, 100000});
     printf("%s %s\n", tidegate_listener(one, 0), tidegate_listener(two, 0)), fflush(stdout);
-    event_base_loopexit(base, &(struct timeval){getenv("SECONDS") ? atoi(getenv("SECONDS")) : 60, 0});
+    event_base_loopexit(base, &(struct timeval){seconds ? strtol(seconds, NULL, 10) : 60, 0});
     event_base_dispatch(base);
     event_free(timer), tidegate_free(one), tidegate_free(two), event_base_free(base);
 }

@@ -1,0 +1,140 @@
+-- What is installed is enough: the examples in C are built against it alone, and serve.
+local curl = require("curl")
+local harness = require("harness")
+local server = require("server")
+
+local BUILD = os.getenv("TIDEGATE_BUILD") or "build"
+local CC = os.getenv("TIDEGATE_CC") or "cc" -- as the library was compiled: coverage, sanitizers
+local GIB = 2 ^ 30
+
+-- What the command printed; an error when it fails.
+local function sh(command, ...)
+  local process <close> = assert(harness.spawn({ "sh", "-ec", command, "sh", ... }, {
+    stdout = "pipe", stderr = "pipe", env = { MAKEFLAGS = false, MAKEOVERRIDES = false },
+  }))
+  local exit, why = process:wait(120)
+  if exit ~= 0 then
+    error(("%s\n%s: %s%s"):format(command, exit or why, process:output("stdout"),
+      process:output("stderr")), 2)
+  end
+  return process:output("stdout"), process:output("stderr")
+end
+
+-- Without SAN and the like: what is built already is as BUILD says.
+local function make(target, destination, prefix)
+  sh('make -s "$1" SAN= BUILD="$2" DESTDIR="$3" PREFIX="$4"', target, BUILD, destination, prefix)
+end
+
+local function files_in(folder)
+  return sh('cd "$1" && find . ! -type d | LC_ALL=C sort', folder)
+end
+
+local function lines_of(text)
+  local list = {}
+  for line in text:gmatch("[^\n]+") do list[#list + 1] = line end
+  return list
+end
+
+describe("an installed libtidegate", function()
+  local dir
+
+  -- Builds an example as its users would.
+  local function build(name, packages, static)
+    local flags = '$(pkg-config --cflags --libs ' .. (static and "--static " or "") .. packages .. ')'
+    if static then flags = "$(echo \"" .. flags .. "\" | sed 's/-ltidegate/-l:libtidegate.a/')" end
+    local program = dir .. "/" .. name .. (static and "-static" or "")
+    sh(('export PKG_CONFIG_PATH="$1/lib/pkgconfig"; %s "examples/$2.c" %s -pthread -o "$3"'):format(CC,
+      flags), dir, name, program)
+    return program
+  end
+
+  local function start(program, env)
+    env = env or {}
+    env.LD_LIBRARY_PATH = dir .. "/lib"
+    local process = assert(harness.spawn({ program }, { env = env, stdout = "pipe", stderr = "pipe" }))
+    local line = process:read_line("stdout", 30)
+    if not line then error("it has printed nothing: " .. process:output("stderr")) end
+    local urls = {}
+    for url in line:gmatch("%S+") do urls[#urls + 1] = url end
+    return process, table.unpack(urls)
+  end
+
+  setup(function()
+    dir = server.folder()
+    make("install", "", dir)
+  end)
+  teardown(function() server.remove_folder(dir) end)
+
+  for _, static in ipairs({ false, true }) do
+    local how = static and "the archive" or "the shared object"
+
+    it("serves two gateways on a host's loop, linked with " .. how, function()
+      local program = build("embed", "tidegate libevent", static)
+      assert.equal(not static, sh("LD_LIBRARY_PATH=$1/lib ldd $2", dir, program)
+        :find("libtidegate.so.0 => " .. dir, 1, true) ~= nil)
+      local process <close>, one, two = start(program, { SECONDS = "600" })
+      assert.same({ 200, "Ada" }, { (function(r) return r.status, r.stdout end)(
+        curl.run({ one .. "/hello/Ada" })) })
+      assert.equal(200, curl.run({ two .. "/hello/B%C3%A9la" }).status)
+      assert.equal(404, curl.run({ one .. "/" }).status)
+      local ticks <close> = assert(harness.spawn({ "curl", "-sN", two .. "/" }, { stdout = "pipe" }))
+      local seen = 0
+      while seen < 3 do
+        local line = assert(ticks:read_line("stdout", 20))
+        if line == "data: tick" then seen = seen + 1 end
+      end
+      assert.equal("", process:output("stderr"))
+    end)
+
+    it("streams a gigabyte, and lets scripts wait for C, linked with " .. how, function()
+      local process <close>, url = start(build("embed-stream", "tidegate lua5.4", static))
+      local hello = curl.run({ url .. "/work/hello" })
+      assert.same({ 200, "HELLO" }, { hello.status, hello.stdout })
+      local before = harness.hwm_kib(process:pid())
+      local gigabyte = curl.run({ "--max-time", "120", "--output", "/dev/null", url .. "/gigabyte" })
+      assert.same({ 0, 200, GIB }, { gigabyte.exit, gigabyte.status, gigabyte.size_download })
+      local grown = harness.hwm_kib(process:pid()) - before
+      assert(grown < 8192, ("has grown by %d KiB"):format(grown))
+      assert.equal("2", curl.run({ url .. "/count" }).stdout)
+      assert.equal("", process:output("stderr"))
+    end)
+  end
+
+  it("lets its gateways go when the host's loop ends", function()
+    local process <close> = start(build("embed", "tidegate libevent"), { SECONDS = "1" })
+    assert.equal(0, process:wait(60))
+    assert.equal("", process:output("stderr"))
+  end)
+
+  it("has a header for C++", function()
+    server.write(dir .. "/host.cc", [[
+#include <tidegate.h>
+int main()
+{
+    tidegate_options options;
+    tidegate_options_init(&options, sizeof options);
+    return options.size == sizeof options && TIDEGATE_OK == 0 ? 0 : 1;
+}
+]])
+    sh('g++ -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I"$1/include" "$1/host.cc"', dir)
+  end)
+
+  it("exports the names of include/tidegate.symbols, and no others", function()
+    local list = sh('nm -D --defined-only "$1" | awk \'{print $3}\' | LC_ALL=C sort',
+      dir .. "/lib/libtidegate.so")
+    assert.same(lines_of(server.read("include/tidegate.symbols")), lines_of(list))
+  end)
+
+  it("goes away again, all of it", function()
+    local root = server.folder()
+    finally(function() server.remove_folder(root) end)
+    make("install", root, "/opt/tidegate")
+    local installed = files_in(root)
+    assert.matches("./opt/tidegate/bin/tidegate\n", installed, 1, true)
+    assert.matches("./opt/tidegate/lib/libtidegate.so.0\n", installed, 1, true)
+    assert.equal("/opt/tidegate", server.read(root .. "/opt/tidegate/lib/pkgconfig/tidegate.pc")
+      :match("prefix=([^\n]*)"))
+    make("uninstall", root, "/opt/tidegate")
+    assert.equal("", files_in(root))
+  end)
+end)
