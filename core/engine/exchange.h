@@ -13,8 +13,8 @@
 
 #include "body/source.h"
 #include "body/writer.h"
-#include "engine/host.h"
 #include "engine/access_log.h"
+#include "engine/host.h"
 #include "engine/interceptor.h"
 #include "engine/route_stats.h"
 #include "engine/router.h"
@@ -141,7 +141,7 @@ struct tg_exchange {
     struct tg_engine *engine;
     struct tg_script *script;
     struct tg_conn *conn;
-    void *script_data; /* the script's side of it; NULL until it has one */
+    void *script_data;                  /* the script's side of it; NULL until it has one */
     const struct tg_host_ops *host_ops; /* NULL: the host has nothing to do with it */
     void *host;                         /* its side of it */
     uint64_t number;

@@ -61,6 +61,14 @@ static enum tg_body_state state_without_run(const struct tg_conn *conn)
     return TG_BODY_WAIT;
 }
 
+/* Bytes that came later may have moved what was there. */
+static void find_run_again(struct tg_conn *conn)
+{
+    struct evbuffer_iovec front;
+    if (evbuffer_peek(tg_conn_input(conn), -1, NULL, &front, 1) > 0)
+        conn->run.p = front.iov_base;
+}
+
 enum tg_body_state tg_conn_body_peek(struct tg_conn *conn, struct tg_slice *data)
 {
     if (conn->ops)
@@ -77,6 +85,7 @@ enum tg_body_state tg_conn_body_peek(struct tg_conn *conn, struct tg_slice *data
         return state;
     }
     conn->expect = false; /* a client that sends does not wait to be asked */
+    find_run_again(conn);
     if (most && conn->body_bytes > most) {
         conn->close = true;
         return TG_BODY_TOO_LARGE;

@@ -63,11 +63,13 @@ void *tg_malloc(size_t size)
  * unless something may happen in between. */
 static void *zeroed(size_t n, size_t size)
 {
-    if (!n || !size || size > SMALL / n)
+    if (!n || !size)
+        return calloc(1, 1);
+    if (size > SMALL / n)
         return calloc(n, size);
     void *p = malloc(n * size);
     __asm__("" : "+r"(p));
-    return p ? memset(p, 0, n * size) : NULL;
+    return p ? memset(p, 0, n * size) : NULL; /* NOLINT(clang-analyzer-unix.Malloc): it is p */
 }
 
 void *tg_calloc(size_t n, size_t size)
