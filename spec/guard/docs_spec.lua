@@ -34,3 +34,15 @@ describe("make docs", function()
     end
   end)
 end)
+
+describe("docs/embedding.md", function()
+  it("has the C of the examples, as it is", function()
+    local examples = sources.read("examples/embed.c") .. "\n" .. sources.read("examples/embed-stream.c")
+    local count = 0
+    for code in sources.read("docs/embedding.md"):gmatch("\n```c\n(.-\n)```\n") do
+      count = count + 1
+      assert(examples:find("\n" .. code, 1, true), "not in examples/:\n" .. code)
+    end
+    assert.is_true(count >= 10)
+  end)
+end)
