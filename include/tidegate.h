@@ -110,7 +110,8 @@ TIDEGATE_API void tidegate_options_init(struct tidegate_options *options, size_t
 TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
                                                const struct tidegate_options *options);
 
-/* Listens.  TIDEGATE_EIO: tidegate_error() says what and why. */
+/* Listens.  TIDEGATE_EIO: tidegate_error() says what and why.  The host ignores or handles SIGPIPE from
+ * here on: writes to clients that have left raise it. */
 TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
 
 /* Serves until tidegate_stop(), the first worker on this thread, each other on one of its own, with

@@ -49,12 +49,14 @@ describe("an installed libtidegate", function()
     return program
   end
 
-  local function start(program, env)
+  local function start(program, env, script)
     env = env or {}
     env.LD_LIBRARY_PATH = dir .. "/lib"
     -- What is freed is not to count as used.
     env.ASAN_OPTIONS = "exitcode=99:quarantine_size_mb=1"
-    local process = assert(harness.spawn({ program }, { env = env, stdout = "pipe", stderr = "pipe" }))
+    -- Busted's own ways with SIGPIPE are not to be the program's.
+    local argv = { "env", "--default-signal=PIPE", program, script }
+    local process = assert(harness.spawn(argv, { env = env, stdout = "pipe", stderr = "pipe" }))
     local line = process:read_line("stdout", 30)
     if not line then error("it has printed nothing: " .. process:output("stderr")) end
     local urls = {}
@@ -106,6 +108,14 @@ describe("an installed libtidegate", function()
   it("lets its gateways go when the host's loop ends", function()
     local process <close> = start(build("embed", "tidegate libevent"), { SECONDS = "1" })
     assert.equal(0, process:wait(60))
+    assert.equal("", process:output("stderr"))
+  end)
+
+  it("serves on when clients leave in the middle of a body", function()
+    local process <close>, url = start(build("embed-stream", "tidegate lua5.4"), nil, [[
+      return { routes = { { "/", get = function() return { body = ("x"):rep(50000000) } end } } }]])
+    for _ = 1, 8 do sh('curl -sN "$1" | head -c 3000', url) end
+    assert.equal(GIB, curl.run({ "-m", "120", "-o", "/dev/null", url .. "/gigabyte" }).size_download)
     assert.equal("", process:output("stderr"))
   end)
 
