@@ -198,6 +198,7 @@ static void wake(void *arg)
 
 static void stop_waiting(void *arg)
 {
+    tg_pipe_wait(tg_body_reader_pipe(arg), NULL, NULL); /* closing is news, too */
     tg_body_reader_close(arg);
 }
 
