@@ -15,7 +15,7 @@ struct tg_host_wait {
 };
 
 /* The last that a C function called from a script does, as what it returns.  Raises where nothing can
- * wait, and nothing of wait is called then. */
+ * wait, or without memory, and nothing of wait is called then. */
 int tg_host_wait(lua_State *L, const struct tg_host_wait *wait);
 
 #endif

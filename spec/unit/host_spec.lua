@@ -189,6 +189,17 @@ describe("a host in C", function()
       assert.equal("from C 2", c:read_response().body)
     end)
 
+    it("and that hear of one end each, also of two at a time", function()
+      for _ = 1, 30 do
+        local c = get("/work")
+        host:resume()
+        c:reset()
+        for _ = 1, 5 do host:loop(0.001) end
+        local notes = host:notes()
+        assert.equal(1, select(2, notes:gsub("finished", "")) + select(2, notes:gsub("cancelled", "")), notes)
+      end
+    end)
+
     it("and that may raise", function()
       local c <close> = get("/work?raises=1")
       host:resume()
