@@ -4,6 +4,7 @@ local curl = require("curl")
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -199,7 +200,7 @@ describe("bodies", function()
       assert_flat(before, 2048)
     end)
 
-    it("sends each element as it comes, the head with the first (B19)", function()
+    it("sends each element as it comes, the head with the first (B19)", timed(function()
       local c <close> = send("GET /paused HTTP/1.1\r\nHost: a\r\n\r\n")
       local start = harness.now()
       local response = c:read_response(10)
@@ -215,7 +216,7 @@ describe("bodies", function()
         assert.is_true(gap > 90 and gap < 140 + slack, ("element %d after %.0f ms"):format(i, gap))
         before = ms
       end
-    end)
+    end))
 
     it("stops its producer when the client stops reading, and is closed when it goes (B20)", function()
       local c = send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -268,12 +269,12 @@ describe("bodies", function()
       assert.matches('{"a":1}%s*"x"', get("/print").body)
     end)
 
-    it("sends at out:flush (B21)", function()
+    it("sends at out:flush (B21)", timed(function()
       local c <close> = send("GET /flush HTTP/1.1\r\nHost: a\r\n\r\n")
       local start = harness.now()
       c:read_until("now", 5)
       assert.is_true(harness.now() - start < 500)
-    end)
+    end))
 
     it("holds its producer back at high water (B20)", function()
       local before = s:rss()

@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -131,7 +132,7 @@ describe("a channel as a body", function()
     return response.body, header and header[1]
   end
 
-  it("writes each item as it comes, and ends when it is closed (B26)", function()
+  it("writes each item as it comes, and ends when it is closed (B26)", timed(function()
     local c <close> = assert(raw.connect(s.port))
     c:send("GET /timed HTTP/1.1\r\nHost: a\r\n\r\n")
     local response = c:read_response()
@@ -142,7 +143,7 @@ describe("a channel as a body", function()
       local gap = i > 1 and chunk.at - response.chunks[i - 1].at or 100
       assert.is_true(math.abs(gap - 100) < (server.sanitized and 80 or 40), gap)
     end
-  end)
+  end))
 
   it("writes strings as they are", function()
     assert.same({ "one two", "text/plain; charset=utf-8" }, { body("strings") })

@@ -4,6 +4,7 @@ local lfs = require("lfs")
 local raw = require("raw")
 local server = require("server")
 local sources = require("sources")
+local timed = require("timed")
 
 local FINE, SCRIPT, USAGE, SYSTEM = 0, 1, 2, 3
 
@@ -300,7 +301,7 @@ describe("tidegate", function()
       end } } }
     ]]
 
-    it("lets what is in flight finish; a second ends it at once", function()
+    it("lets what is in flight finish; a second ends it at once", timed(function()
       local s = server.start({ script = SLOW })
       local client <close> = assert(raw.connect(s.port))
       client:send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -315,6 +316,6 @@ describe("tidegate", function()
       local began = harness.now()
       assert.equal(FINE, s:wait_exit())
       assert.is_true(harness.now() - began < 5000)
-    end)
+    end))
   end)
 end)

@@ -4,6 +4,7 @@ local harness = require("harness")
 local probe = require("probe_encode")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local CODINGS = { "gzip", "br", "zstd" }
 local SIZE = 20 * 2 ^ 20
@@ -181,7 +182,7 @@ describe("tg.compress", function()
         end
       end)
 
-      it("lets each element of a paused sequence through in time (B19, B78)", function()
+      it("lets each element of a paused sequence through in time (B19, B78)", timed(function()
         local c <close> = send("/paused", coding)
         local start = harness.now()
         local response = c:read_response(10)
@@ -199,7 +200,7 @@ describe("tg.compress", function()
           assert.is_true(gap > 40 and gap < 240 + slack, ("element %d after %.0f ms"):format(i, gap))
           before = ms
         end
-      end)
+      end))
 
       it("leaves nothing in the coding while its producer sleeps (B78)", function()
         for _, path in ipairs({ "/burst", "/whole" }) do
@@ -229,7 +230,7 @@ describe("tg.compress", function()
         assert.is_false(get("/less", coding).complete)
       end)
 
-      it("reads a file as it goes, in flat memory, holding nobody up (B22, B63)", function()
+      it("reads a file as it goes, in flat memory, holding nobody up (B22, B63)", timed(function()
         get("/text", coding)
         local before = s:rss()
         local c <close> = send("/file?path=" .. dir .. "/f.txt", coding)
@@ -249,7 +250,7 @@ describe("tg.compress", function()
         assert.equal(SIZE, len)
         assert.is_true(slowest < 50 + slack, ("others waited for %.0f ms"):format(slowest))
         assert_flat(before, 3072)
-      end)
+      end))
 
       it("is held back by a slow one, and ends when that goes (B20)", function()
         get("/text", coding)

@@ -3,6 +3,7 @@ local cjson = require("cjson")
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [=[
 local tg = require("tidegate")
@@ -398,7 +399,7 @@ describe("a client that leaves", function()
     ["in the middle of its upload"] = "POST /x/body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab",
     ["with another request behind"] = "GET /x/sleep HTTP/1.1\r\nHost: x\r\n\r\nGET /x/sleep HTTP/1.1\r\nHost: x\r\n\r\n",
   }) do
-    it("is noticed within 100 ms, with no byte written: " .. what .. " (B13)", function()
+    it("is noticed within 100 ms, with no byte written: " .. what .. " (B13)", timed(function()
       local client = assert(raw.connect(s.port))
       assert(client:send(text))
       server.eventually(function() return raw.get(s.port, "/open").body == "1" end)
@@ -411,6 +412,6 @@ describe("a client that leaves", function()
       end)
       local noticed = tonumber(reason:match("^client_closed@(%S+)")) * 1000 - began -- of one clock
       assert.is_true(noticed < (server.sanitized and 500 or 100), noticed)
-    end)
+    end))
   end
 end)

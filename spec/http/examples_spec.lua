@@ -1,6 +1,7 @@
 -- What the README says, done: its curl lines, and the example that they go to.
 local curl = require("curl")
 local server = require("server")
+local timed = require("timed")
 
 local function read(path)
   local file <close> = assert(io.open(path))
@@ -98,13 +99,13 @@ describe("examples/lowlevel.lua", function()
     end
   end)
 
-  it("sends the head, then events over time, and the chain goes on to its end (B36, B37)", function()
+  it("sends the head, then events over time, and the chain goes on to its end (B36, B37)", timed(function()
     local result = curl.run({ "-iN", s.url .. "/events" })
     assert.matches("Content%-Type: text/event%-stream\r\n", result.stdout)
     assert.matches("\r\n\r\nid: 1\ndata: tick 1\n\nid: 2\n.*id: 4\ndata: tick 4\n\n$", result.stdout)
     assert.is_true(result.time_starttransfer < 0.2 and result.time_total > 0.9)
     assert.matches("/events: %d%.%d%d s, by hand: true$", (s:wait_log("/events: ")))
-  end)
+  end))
 
   it("adds parts of any type, from any stage", function()
     assert.equal("beginning\n25 %\n50 %\n75 %\nalmost\nthere\ndone\n", curl.run({ s.url .. "/progress" }).stdout)
@@ -145,12 +146,12 @@ describe("examples/gateway.lua", function()
     assert.equal(read("README.md"), curl.run({ "-T", "README.md", s.url .. "/api/echo" }).stdout)
   end)
 
-  it("makes one document of two, in the time of the slower, its parts as they come (B77)", function()
+  it("makes one document of two, in the time of the slower, its parts as they come (B77)", timed(function()
     local result = curl.run({ "-N", s.url .. "/page" })
     assert.equal('{"quick":[1,2,3],"slow":[1,2,3]}\n', result.stdout)
     assert.is_true(result.time_total < 1.3, "not at the same time") -- 0.9 s and 0.6 s alone
     assert.is_true(result.time_starttransfer < 0.6, "held back")
-  end)
+  end))
 
   it("goes on without a server that has gone", function()
     b:stop()
@@ -185,11 +186,11 @@ describe("examples/chat.lua", function()
 end)
 
 describe("the README's script", function()
-  it("counts to five, half a second each", function()
+  it("counts to five, half a second each", timed(function()
     local script = read("README.md"):match("```lua\n(.-)```")
     local s <close> = server.start({ script = script })
     local result = curl.run({ "-N", s.url .. "/count" })
     assert.equal("[1,2,3,4,5]", result.stdout)
     assert.is_true(result.time_starttransfer < 1 and result.time_total > 2.4)
-  end)
+  end))
 end)

@@ -3,6 +3,7 @@ local curl = require("curl")
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -230,18 +231,18 @@ describe("a body that fails", function()
       for i = lines + 1, #s:log() do assert.is_nil(s:log()[i]:find(" error ", 1, true), s:log()[i]) end
     end
 
-    it("ends a handler that waits, within 100 ms and without a byte written (B13)", function()
+    it("ends a handler that waits, within 100 ms and without a byte written (B13)", timed(function()
       assert_prompt("wait", leave("/wait"))
-    end)
+    end))
 
-    it("ends a body that waits (B13)", function()
+    it("ends a body that waits (B13)", timed(function()
       assert_prompt("wait-body", leave("/wait-body", "first"))
       assert_prompt("generator", leave("/generator", "1"))
-    end)
+    end))
 
-    it("ends coroutines of the script's own that wait inside (B13, B14)", function()
+    it("ends coroutines of the script's own that wait inside (B13, B14)", timed(function()
       assert_prompt("inner", leave("/inner"))
-    end)
+    end))
 
     it("raises tg.closed at the next write, which is no error in the log", function()
       local c = raw.connect(s.port)

@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 local upstream = require("upstream")
 
 local SCRIPT = [[
@@ -158,7 +159,7 @@ describe("a server behind the gateway", function()
 
   -- --- Hanging -------------------------------------------------------------------------------------
 
-  it("that takes no connection is a 504 (B74)", function()
+  it("that takes no connection is a 504 (B74)", timed(function()
     local full <close> = upstream.listen(0, { backlog = 0 })
     local held = {}
     for i = 1, 8 do -- until the queue is full
@@ -172,7 +173,7 @@ describe("a server behind the gateway", function()
     assert.same({ "false" }, response.headers["x-sent"])
     assert.is_true(harness.now() - start < 2000)
     for _, socket in ipairs(held) do socket:close() end
-  end)
+  end))
 
   it("that says nothing in the handshake is a 504 (B74)", function()
     local client <close> = ask("/short?scheme=https")

@@ -3,6 +3,7 @@ local harness = require("harness")
 local lfs = require("lfs")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local BUILD = os.getenv("TIDEGATE_BUILD") or "build"
 
@@ -50,7 +51,7 @@ describe("a name that takes its time", function()
     return client
   end
 
-  it("holds up nobody else, and not its own timeout (B74)", function()
+  it("holds up nobody else, and not its own timeout (B74)", timed(function()
     local client <close> = ask("a.slow.test", 0.5)
     local start = harness.now()
     while harness.now() - start < 400 do
@@ -62,7 +63,7 @@ describe("a name that takes its time", function()
     assert.equal(504, response.status)
     assert.matches("^timeout: ", response.body)
     assert.is_true(harness.now() - start < 2000)
-  end)
+  end))
 
   it("is a 502 when it is none in the end (B74)", function()
     local response = ask("b.slow.test", 20):read_response(10)
@@ -70,14 +71,14 @@ describe("a name that takes its time", function()
     assert.matches("^resolve: ", response.body)
   end)
 
-  it("may be left in the middle (B73)", function()
+  it("may be left in the middle (B73)", timed(function()
     local client = ask("c.slow.test", 20)
     assert.is_true(client:is_silent(0.1))
     client:close()
     local start = harness.now()
     assert.equal("ok", raw.get(s.port, "/ok").body)
     assert.is_true(harness.now() - start < 1000)
-  end)
+  end))
 end)
 
 describe("a server with TLS", function()

@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 local upstream = require("upstream")
 
 local SCRIPT = [[
@@ -289,7 +290,7 @@ describe("tg.fetch", function()
     assert.is_true(response.complete)
   end)
 
-  it("passes the head on before there is a body, and each piece at once (B19)", function()
+  it("passes the head on before there is a body, and each piece at once (B19)", timed(function()
     local client <close> = ask("/get")
     local c <close> = up:answer(OK .. "Content-Type: text/event-stream\r\n\r\n")
     local response = assert(client:read_head())
@@ -303,7 +304,7 @@ describe("tg.fetch", function()
     c:shutdown_write()
     assert.is_nil(client:read_chunk(response))
     assert.is_true(response.complete)
-  end)
+  end))
 
   it("pipes the rest of a body whose beginning was read (B72)", function()
     local bytes = ("0123456789"):rep(50000) -- more than is held for a reader
@@ -664,14 +665,14 @@ return { workers = 1, limits = { upstream_connections_per_host = 1 }, routes = {
     assert.equal("12", client:read_response().body)
   end)
 
-  it("ends with the task that waits for it (B15)", function()
+  it("ends with the task that waits for it (B15)", timed(function()
     local client <close> = ask("/cancel")
     local c <close> = up:accept()
     local start = harness.now()
     assert.is_true(c:is_closed())
     assert.is_true(harness.now() - start < 1500)
     assert.is_true(client:is_silent(0))
-  end)
+  end))
 
   it("ends with the task that reads it (B15)", function()
     local client <close> = ask("/cancel-reader")
@@ -755,7 +756,7 @@ return { workers = 1, limits = { upstream_connections_per_host = 1 }, routes = {
 
   -- --- Ends ----------------------------------------------------------------------------------------
 
-  it("is cancelled with its exchange while it waits for a head (B73)", function()
+  it("is cancelled with its exchange while it waits for a head (B73)", timed(function()
     local client = ask("/get")
     local c <close> = up:accept()
     c:read_until("\r\n\r\n")
@@ -763,9 +764,9 @@ return { workers = 1, limits = { upstream_connections_per_host = 1 }, routes = {
     local left = harness.now()
     assert.is_true(c:is_closed())
     assert.is_true(harness.now() - left < (server.sanitized and 1000 or 100))
-  end)
+  end))
 
-  it("is cancelled with its exchange in the middle of a body, pumped or read (B73)", function()
+  it("is cancelled with its exchange in the middle of a body, pumped or read (B73)", timed(function()
     for _, path in ipairs({ "/get", "/chunks" }) do
       local client = ask(path)
       local c <close> = up:answer(OK .. "Content-Length: 1000\r\n\r\nabc")
@@ -775,7 +776,7 @@ return { workers = 1, limits = { upstream_connections_per_host = 1 }, routes = {
       assert.is_true(c:is_closed())
       assert.is_true(harness.now() - left < (server.sanitized and 1000 or 100))
     end
-  end)
+  end))
 
   it("is cancelled when the exchange ends without a look at its body (B73)", function()
     local client <close> = ask("/keep")
@@ -785,7 +786,7 @@ return { workers = 1, limits = { upstream_connections_per_host = 1 }, routes = {
     assert.equal('{"ok":false,"why":"the body of this response was closed"}', raw.get(s.port, "/kept").body)
   end)
 
-  it("is closed by body:close(), by a <close> variable and by collection (B15)", function()
+  it("is closed by body:close(), by a <close> variable and by collection (B15)", timed(function()
     for _, path in ipairs({ "/close?sleep=2", "/leave?sleep=2", "/drop" }) do
       local client <close> = ask(path)
       local c <close> = up:answer(OK .. "Content-Length: 1000\r\n\r\nabc")
@@ -794,7 +795,7 @@ return { workers = 1, limits = { upstream_connections_per_host = 1 }, routes = {
       assert.is_true(harness.now() - start < 1500, path)
       assert.is_true(client:is_silent(0))
     end
-  end)
+  end))
 
   it("leaves no descriptor and no connection behind, whatever the end (B15)", function()
     local function round()

@@ -3,6 +3,7 @@ local curl = require("curl")
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SIZE = 10 * 2 ^ 20
 
@@ -267,7 +268,7 @@ describe("filters", function()
       assert.is_nil(response.headers["accept-ranges"])
     end)
 
-    it("lets each element of a paused sequence through in time (B19)", function()
+    it("lets each element of a paused sequence through in time (B19)", timed(function()
       local c <close> = send("/paused")
       local start = harness.now()
       local response = c:read_response(10)
@@ -281,14 +282,14 @@ describe("filters", function()
         end
       end
       assert.equal(8, count)
-    end)
+    end))
 
     it("may wait in its functions, leave chunks out, and give numbers", function()
       assert.equal("[1,2,3,4].", get("/waits").body)
       assert.equal("42", get("/swallow").body)
     end)
 
-    it("is held back by a slow client, in flat memory, and ends with it (B20)", function()
+    it("is held back by a slow client, in flat memory, and ends with it (B20)", timed(function()
       local c = send("/endless")
       c:read_until("%[1,2", 5)
       local before = s:rss()
@@ -301,7 +302,7 @@ describe("filters", function()
       c:close()
       server.eventually(function() return select(2, closed():gsub("producer", "")) > count end)
       assert.is_true(harness.now() - start < 100 + 5 * slack)
-    end)
+    end))
 
     it("ends a function that waits when the client goes (B13)", function()
       local c = send("/held")

@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -144,7 +145,7 @@ describe("an open file as a body", function()
     assert.is_true(run("cat " .. path, "&lines=1000").body == text:match("\n(1001\n.*)$"))
   end)
 
-  it("that has nothing to read holds nobody back (B24)", function()
+  it("that has nothing to read holds nobody back (B24)", timed(function()
     local clients = {}
     for i = 1, 20 do clients[i] = connect("/body?run=" .. escape("sleep 1; echo late")) end
     for _ = 1, 20 do
@@ -156,7 +157,7 @@ describe("an open file as a body", function()
       assert.equal("late\n", c:read_response(20).body)
       c:close()
     end
-  end)
+  end))
 
   it("may be a FIFO (B24)", function()
     local fifo = dir .. "/fifo"
@@ -238,7 +239,7 @@ describe("an open file as a body", function()
   end)
 
   describe("of io.popen", function()
-    it("holds nobody back when the script closes it (B11)", function()
+    it("holds nobody back when the script closes it (B11)", timed(function()
       local c <close> = connect("/close?run=" .. escape("sleep 0.5; exit 3"))
       for _ = 1, 5 do
         local start = harness.now()
@@ -248,20 +249,20 @@ describe("an open file as a body", function()
       assert.equal("nil exit 3", c:read_response(10).body)
       assert.equal("true exit 0", get("/close?run=true").body)
       assert.equal("nil signal 9", get("/close?run=" .. escape("kill -9 $$")).body)
-    end)
+    end))
 
     it("stays open where it cannot be waited for", function()
       assert.matches("^false .*cannot wait here.* file$", get("/close-below?run=" .. escape("sleep 0.2")).body)
     end)
 
-    it("holds nobody back when it is collected or goes out of scope, and is reaped (B15)", function()
+    it("holds nobody back when it is collected or goes out of scope, and is reaped (B15)", timed(function()
       local before, threads = s:fds(), s:threads()
       local start = harness.now()
       assert.equal("dropped", get("/drop?run=" .. escape("sleep 2")).body)
       assert.is_true(harness.now() - start < 1500)
       assert.is_true(s:fds() <= before)
       server.eventually(function() return children() == "" and s:threads() <= threads end)
-    end)
+    end))
 
     it("is reaped when the client leaves during a close (B13)", function()
       local c = connect("/close?run=" .. escape("sleep 1"))

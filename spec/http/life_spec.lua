@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -62,14 +63,14 @@ describe("a service", function()
     s:wait_log("warn stopped 1 1$")
   end)
 
-  it("is not held by an on_stop that does not end: the drain limit counts (B61)", function()
+  it("is not held by an on_stop that does not end: the drain limit counts (B61)", timed(function()
     local s = server.start({ script = script(1, "100") })
     s:wait_log("warn started 1$")
     local began = harness.now()
     assert.equal(0, s:stop())
     assert.is_true(harness.now() - began < 5000)
     assert.is_nil(s:log_text():find("stopped", 1, true))
-  end)
+  end))
 
   it("serves when on_start fails, and says so", function()
     local s <close> = server.start({ script = script(13) })

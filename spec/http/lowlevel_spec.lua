@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -162,7 +163,7 @@ describe("a response written by hand", function()
     return response
   end
 
-  it("has its head on the wire at once (B36)", function()
+  it("has its head on the wire at once (B36)", timed(function()
     local c <close> = assert(raw.connect(s.port))
     local start = harness.now()
     c:send("GET /head HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -170,7 +171,7 @@ describe("a response written by hand", function()
     assert.is_true(harness.now() - start < 200)
     assert.equal(201, head.status)
     assert.equal("later", c:read_chunk(head))
-  end)
+  end))
 
   it("is the parts in their order, of any type (B37)", function()
     local file <close> = io.open("Makefile")

@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -73,9 +74,8 @@ describe("a handler that computes", function()
   setup(function() s = server.start({ script = SCRIPT, args = { "--quiet" } }) end)
   teardown(function() s:stop() end)
 
-  -- What else runs on the machine may hold all of us up: the best of five tries counts.
+  -- The longest time between two pieces of a stream beside a spinning handler, and how many came.
   local function try()
-    local longest, count
     local stream <close> = assert(raw.connect(s.port))
     assert(stream:send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"))
     local response = stream:read_head()
@@ -90,20 +90,18 @@ describe("a handler that computes", function()
       last = now
     end
     table.sort(gaps)
-    longest, count = gaps[#gaps], #gaps
     assert.equal("spun", spinner:read_response(5).body)
-    return longest, count
+    return gaps[#gaps], #gaps
   end
 
-  it("lets other streams go on, with less than 50 ms between their pieces (B63)", function()
-    local least, count = math.huge, 0
-    for _ = 1, 5 do
+  it("lets other streams go on, with less than 50 ms between their pieces (B63)", timed(function()
+    -- What else runs on the machine holds all of us up: one try of several is to hold.
+    for _ = 1, 6 do
       local longest, pieces = try()
-      if longest < least then least, count = longest, pieces end
+      if pieces >= 6 and longest < (server.sanitized and 200 or 50) then return end
     end
-    assert.is_true(count >= 6, count)
-    assert.is_true(least < (server.sanitized and 200 or 50), least)
-  end)
+    error("none of six tries")
+  end))
 
   it("answers right whatever was interrupted", function()
     local expected = 0
@@ -114,14 +112,14 @@ describe("a handler that computes", function()
 
   for _, path in ipairs({ "/tight", "/pcall", "/coroutine", "/sort", "/index", "/tostring", "/gsub",
     "/closer" }) do
-    it("for ever is stopped with 503, and the next request is fine: " .. path .. " (B63)", function()
+    it("for ever is stopped with 503, and the next request is fine: " .. path .. " (B63)", timed(function()
       local began = harness.now()
       local seen = #s:log()
       assert.equal(503, raw.get(s.port, path, 20).status)
       assert.is_true(harness.now() - began < (server.sanitized and 20000 or 8000))
       s:wait_log("computed for more than 0.400 s without a wait %(limits.script%)", nil, seen + 1)
       assert.equal("fine", raw.get(s.port, "/").body)
-    end)
+    end))
   end
 
   it("may be answered for by an error stage", function()

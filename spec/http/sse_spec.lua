@@ -3,6 +3,7 @@ local event_source = require("event_source")
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local open = event_source.open
 
@@ -335,7 +336,7 @@ describe("an event stream", function()
       end
     end)
 
-    it("a comment each heartbeat while it is idle, and none while it is not (B44)", function()
+    it("a comment each heartbeat while it is idle, and none while it is not (B44)", timed(function()
       local idle <close> = open(s.port, "/idle")
       local from = harness.now()
       server.eventually(function() idle:event(0.05) return idle.comments >= 4 end)
@@ -349,7 +350,7 @@ describe("an event stream", function()
       local slowest = 0
       for i = 2, 15 do slowest = math.max(slowest, events[i].at - events[i - 1].at) end
       assert.is_true(busy.comments == 0 or slowest > 150)
-    end)
+    end))
 
     it("no heartbeat where none is wanted (B44)", function()
       for _, how in ipairs({ "zero", "false" }) do
@@ -442,7 +443,7 @@ describe("an event stream", function()
   end)
 
   describe("ends", function()
-    it("when its client leaves, within 100 ms and without a write (B46, B13)", function()
+    it("when its client leaves, within 100 ms and without a write (B46, B13)", timed(function()
       local stream = open(s.port, "/watched")
       server.eventually(function() return stream end)
       local notes
@@ -454,7 +455,7 @@ describe("an event stream", function()
       end)
       assert.equal("watched client_closed", notes)
       assert.is_true(harness.now() - from < (server.sanitized and 500 or 100))
-    end)
+    end))
 
     it("by tg.closed from send when its client has left (B46)", function()
       local stream = open(s.port, "/flood")
@@ -679,7 +680,7 @@ describe("an event stream", function()
 end)
 
 describe("a stop", function()
-  it("ends event streams as they are, and tells them when to come back (B61)", function()
+  it("ends event streams as they are, and tells them when to come back (B61)", timed(function()
     local s <close> = server.start({ script = SCRIPT })
     local streams = {}
     for _, path in ipairs({ "/idle", "/leaves", "/room/a", "/forever", "/beside", "/retry" }) do
@@ -703,5 +704,5 @@ describe("a stop", function()
     for _, path in ipairs({ "/idle", "/leaves", "/room/a", "/forever" }) do
       assert.matches("GET " .. path:gsub("%p", "%%%0") .. " 200 [^\n]* shutdown\n", log)
     end
-  end)
+  end))
 end)

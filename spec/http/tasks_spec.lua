@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -235,11 +236,11 @@ describe("the tasks of an exchange", function()
   end
 
   describe("run at the same time", function()
-    it("and take as long as the slower (B77)", function()
+    it("and take as long as the slower (B77)", timed(function()
       local a, b, seconds = get("/all").body:match("^(%d) (%d) ([%d.]+)$")
       assert.equal("1 2", a .. " " .. b)
       assert.is_true(tonumber(seconds) < 0.35)
-    end)
+    end))
 
     it("as those do that the script has spawned while it was loaded", function()
       local before = tonumber(get("/ticks").body)
@@ -255,7 +256,7 @@ describe("the tasks of an exchange", function()
       assert.is_nil(notes():find("began"))
     end)
 
-    it("when the client leaves, within 100 ms, the main one last (B13, B15)", function()
+    it("when the client leaves, within 100 ms, the main one last (B13, B15)", timed(function()
       local c = stream("/leaves")
       assert(c:read_until("first"))
       local start = harness.now()
@@ -263,7 +264,7 @@ describe("the tasks of an exchange", function()
       await_note("body closed")
       assert.is_true(harness.now() - start < 100 or server.sanitized)
       assert.matches("of a task closed,of the handler closed,of an interceptor closed,body closed", notes())
-    end)
+    end))
 
     it("unless they are detached", function()
       assert.equal("x", get("/detached").body)

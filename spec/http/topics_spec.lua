@@ -3,6 +3,7 @@ local cjson = require("cjson")
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -221,7 +222,7 @@ describe("a topic", function()
       assert.matches("data: x\n\n$", client:read_until("data: x\n\n"))
     end)
 
-    it("gets its events to all subscribers within 100 ms, from each of them in order (B47)", function()
+    it("gets its events to all subscribers within 100 ms, from each of them in order (B47)", timed(function()
       local streams = {}
       for i = 1, 20 do streams[i] = subscribe(s, "many") end
       local from = harness.now()
@@ -233,7 +234,7 @@ describe("a topic", function()
       assert.equal(20, subscribers(s, "many"))
       for _, stream in ipairs(streams) do stream:close() end
       await_subscribers(s, "many", 0)
-    end)
+    end))
 
     it("may be one part of a response, and its caller goes on when it is closed (B37)", function()
       local stream <close> = open(s, "/part/part")
@@ -387,7 +388,7 @@ describe("a topic", function()
       publish(s, "ends", "another topic")
     end)
 
-    it("is over for a client that leaves, within 100 ms and with one call of on_close (B13, B35)", function()
+    it("is over for a client that leaves, within 100 ms and with one call of on_close (B13, B35)", timed(function()
       local stream = open(s, "/watched/w")
       await_subscribers(s, "w", 1)
       local from = harness.now()
@@ -402,7 +403,7 @@ describe("a topic", function()
       request(s, "POST", "/close/w")
       assert.is_nil(other:event())
       assert.equal("client_closed done", request(s, "GET", "/closed").body)
-    end)
+    end))
 
     it("goes on with its connection afterwards (B52)", function()
       local stream <close> = subscribe(s, "kept")
@@ -739,7 +740,7 @@ describe("a topic", function()
       assert.is_true(slow.head.complete)
     end)
 
-    it("slows only a publisher that asks to wait (overflow = block)", function()
+    it("slows only a publisher that asks to wait (overflow = block)", timed(function()
       local slow <close> = subscribe(s, "blocking", nil, { rcvbuf = 4096 })
       await_subscribers(s, "blocking", 1)
       local total = 0
@@ -765,7 +766,7 @@ describe("a topic", function()
       local from = harness.now()
       for _ = 1, 10 do publish(s, "blocking", "", "count=50&size=" .. SIZE) end
       assert.is_true(harness.now() - from < 5000)
-    end)
+    end))
   end)
 end)
 

@@ -2,6 +2,7 @@
 local harness = require("harness")
 local raw = require("raw")
 local server = require("server")
+local timed = require("timed")
 
 local SCRIPT = [[
 local tg = require("tidegate")
@@ -57,7 +58,7 @@ describe("waiting", function()
 
   local function get(path) return raw.get(s.port, path).body end
 
-  it("holds a thousand exchanges while another is answered at once (B11)", function()
+  it("holds a thousand exchanges while another is answered at once (B11)", timed(function()
     local clients = {}
     for i = 1, 1000 do
       clients[i] = assert(raw.connect(s.port))
@@ -72,7 +73,7 @@ describe("waiting", function()
       assert.equal("waited", c:read_response(10).body)
       c:close()
     end
-  end)
+  end))
 
   it("returns what resume was given, or nil and why after its timeout (B12)", function()
     assert.equal("x2niltimeout", get("/values"))

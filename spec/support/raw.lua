@@ -6,7 +6,7 @@
 --   local response = c:read_response()
 local harness = require("harness")
 
-local PATIENCE = 5
+local PATIENCE = 20 -- seconds: a deadline, not a promise
 
 local Client = {}
 Client.__index = Client

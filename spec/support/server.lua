@@ -7,7 +7,7 @@ local lfs = require("lfs")
 local raw = require("raw")
 
 local SANITIZED = os.getenv("ASAN_OPTIONS") ~= nil
-local PATIENCE = SANITIZED and 20 or 10 -- seconds, for a start or a stop
+local PATIENCE = 30 -- seconds, at least, for whatever is waited for: a deadline, not a promise
 
 local Server = {}
 Server.__index = Server
@@ -51,7 +51,7 @@ server.read = read
 
 -- Asks again and again until the answer is neither nil nor false, and returns it.
 function server.eventually(ask, seconds)
-  local deadline = harness.now() + (seconds or PATIENCE) * 1000
+  local deadline = harness.now() + math.max(seconds or 0, PATIENCE) * 1000
   while true do
     local answer = ask()
     if answer then return answer end
@@ -168,7 +168,7 @@ function Server:log_text() return self.final_log or read(self.log_path) end
 
 -- Until found(lines) is true, of its lines so far.
 function Server:await(found, otherwise, seconds)
-  local deadline = harness.now() + (seconds or PATIENCE) * 1000
+  local deadline = harness.now() + math.max(seconds or 0, PATIENCE) * 1000
   while true do
     local ended, signal = self.process:wait(0)
     ended = ended or signal == "signal"
@@ -204,7 +204,7 @@ function Server:cpu_ticks() return harness.cpu_ticks(self.pid) end
 
 -- Its time on the processor, in ticks of 10 ms, once it has stopped using any (for 100 ms).
 function Server:cpu_after_rest(seconds)
-  local deadline = harness.now() + (seconds or PATIENCE) * 1000
+  local deadline = harness.now() + math.max(seconds or 0, PATIENCE) * 1000
   local ticks
   repeat
     ticks = self:cpu_ticks()
