@@ -14,10 +14,14 @@
 
 #define WRITER_TYPE "tidegate.Writer"
 
-/* The userdata's user value keeps out alive. */
+/* What a script has is a table: a method in it is found without a call, which a userdata's __index would
+ * be for out.bytes' sake.  Its first element is a userdata, whose user value keeps out alive. */
+enum { HANDLE = 1 };
 struct handle {
+    const void *mark; /* says that the block is one of these: no other userdata has this address in it */
     struct tg_out *out;
 };
+static const char mark;
 
 void tg_out_check(lua_State *L, enum tg_status status)
 {
@@ -75,22 +79,20 @@ int tg_out_wait(lua_State *L, struct tg_writer *w, lua_KFunction k)
 
 /* --- The methods ------------------------------------------------------------------------------ */
 
-/* The writer at index 1.  Methods have its metatable as their upvalue: that is faster to compare with
- * than to look up, and scripts write a lot. */
-static struct tg_out *out_of(lua_State *L)
+/* The writer at index 1, whatever a script has done to its table.  Leaves the handle on the stack. */
+static inline struct tg_out *out_of(lua_State *L)
 {
-    const struct handle *handle = lua_touserdata(L, 1);
-    if (handle && lua_getmetatable(L, 1)) {
-        bool same = lua_rawequal(L, -1, lua_upvalueindex(1));
-        lua_pop(L, 1);
-        if (same)
+    if (lua_type(L, 1) == LUA_TTABLE) {
+        lua_rawgeti(L, 1, HANDLE);
+        const struct handle *handle = lua_touserdata(L, -1);
+        if (lua_rawlen(L, -1) == sizeof *handle && handle && handle->mark == &mark)
             return handle->out;
     }
     luaL_typeerror(L, 1, WRITER_TYPE);
     return NULL;
 }
 
-static struct tg_writer *check(lua_State *L)
+static inline struct tg_writer *check(lua_State *L)
 {
     struct tg_writer *w = out_of(L)->writer;
     if (!w)
@@ -111,24 +113,25 @@ static int resumed(lua_State *L, int status, lua_KContext context)
 
 static int ended_by(lua_State *L, struct tg_writer *w, enum tg_status status)
 {
-    tg_out_check(L, status);
+    if (status < 0)
+        tg_out_check(L, status);
     if (w->must_wait)
         return tg_out_wait(L, w, resumed);
-    lua_settop(L, 1);
+    lua_pushvalue(L, 1);
     return 1;
 }
 
 static int l_write(lua_State *L)
 {
-    struct tg_writer *w = check(L);
     int top = lua_gettop(L);
+    struct tg_writer *w = check(L);
     enum tg_status status = TG_OK;
-    for (int i = 2; i <= top; i++) {
+    for (int i = 2; i <= top && status >= 0; i++) {
         size_t len;
-        const char *data = luaL_checklstring(L, i, &len);
+        const char *data = lua_tolstring(L, i, &len);
+        if (!data)
+            luaL_typeerror(L, i, "string");
         status = tg_writer_write(w, data, len);
-        if (status < 0)
-            break;
     }
     return ended_by(L, w, status);
 }
@@ -152,25 +155,27 @@ static int l_close(lua_State *L)
 
 static int l_print(lua_State *L)
 {
+    int top = lua_gettop(L);
     const struct tg_out *out = out_of(L);
     check(L);
-    luaL_checkany(L, 2);
+    luaL_argcheck(L, top >= 2, 2, "value expected");
     lua_settop(L, 2);
     return tg_print_element(L, out, 2);
 }
 
-/* The methods, and out.bytes.  Upvalues: the metatable, the methods. */
+/* The methods that are not in out itself, and out.bytes.  Upvalue: the methods. */
 static int out_index(lua_State *L)
 {
     lua_settop(L, 2);
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
         return 1;
     const struct tg_writer *w = out_of(L)->writer;
     const char *name = lua_tostring(L, 2);
-    if (!name || strcmp(name, "bytes") != 0)
-        return 1;
-    lua_pushinteger(L, w ? (lua_Integer)w->bytes : 0);
+    if (name && strcmp(name, "bytes") == 0)
+        lua_pushinteger(L, w ? (lua_Integer)w->bytes : 0);
+    else
+        lua_pushnil(L);
     return 1;
 }
 
@@ -182,20 +187,21 @@ void tg_out_open(lua_State *L)
                                        {"close", l_close},
                                        {NULL, NULL}};
     luaL_newmetatable(L, WRITER_TYPE);
-    lua_pushvalue(L, -1);
-    luaL_newlibtable(L, methods);
-    lua_pushvalue(L, -2);
-    luaL_setfuncs(L, methods, 1);
-    lua_pushcclosure(L, out_index, 2);
+    luaL_newlib(L, methods);
+    lua_pushcclosure(L, out_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
 }
 
 void tg_out_push(lua_State *L, struct tg_out *out)
 {
+    lua_createtable(L, HANDLE, 1);
     struct handle *handle = lua_newuserdatauv(L, sizeof *handle, 1);
-    handle->out = out;
+    *handle = (struct handle){&mark, out};
     lua_rawgeti(L, LUA_REGISTRYINDEX, out->ref);
     lua_setiuservalue(L, -2, 1);
+    lua_rawseti(L, -2, HANDLE);
+    lua_pushcfunction(L, l_write);
+    lua_setfield(L, -2, "write");
     luaL_setmetatable(L, WRITER_TYPE);
 }

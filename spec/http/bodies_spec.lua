@@ -80,6 +80,23 @@ return {
     { "/self-typed", get = function()
       return { body = setmetatable({ text = "me" }, Self), headers = { ["content-type"] = "text/mine" } }
     end },
+    { "/mistaken", get = function()
+      return { body = function(out)
+        local write, handle = out.write, rawget(out, 1)
+        local function try(...) out:write(select(2, pcall(...)), "\n") end
+        for _, value in ipairs({ 1, "sixteen bytes, 16", io.stdout, {}, { io.stdout }, { ("x"):rep(16) }, out.print }) do
+          try(write, value, "x")
+        end
+        try(write)
+        try(write, out, {})
+        try(out.print, out)
+        out[1] = io.stdout
+        local well, message = pcall(write, out, "x")
+        out[1] = handle
+        out:write(tostring(well), " ", message, "\n", tostring(out.nothing))
+      end }
+    end },
+    { "/out", get = function() return { body = function(out) out:print({ out }) end } end },
     { "/coroutine", get = function()
       return { body = coroutine.create(function() for i = 1, 3 do coroutine.yield(i) end end) }
     end },
@@ -267,6 +284,22 @@ describe("bodies", function()
 
     it("prints values with out:print (B21)", function()
       assert.matches('{"a":1}%s*"x"', get("/print").body)
+    end)
+
+    it("has a writer that knows itself, whatever it is mistaken for", function()
+      local lines = {}
+      for line in get("/mistaken").body:gmatch("[^\n]+") do lines[#lines + 1] = line:gsub("^.-bad argument", "bad argument") end
+      local kinds = { "number", "string", "FILE*", "table", "table", "table", "function" }
+      for i, kind in ipairs(kinds) do
+        assert.equal("bad argument #1 to '?' (tidegate.Writer expected, got " .. kind .. ")", lines[i])
+      end
+      assert.matches("tidegate.Writer expected, got no value", lines[8])
+      assert.matches("string expected, got table", lines[9])
+      assert.matches("value expected", lines[10])
+      assert.matches("tidegate.Writer expected", lines[11])
+      assert.equal("nil", lines[12])
+      assert.equal(500, get("/out").status)
+      s:wait_log("%$%[1%]", 2)
     end)
 
     it("sends at out:flush (B21)", timed(function()
