@@ -18,7 +18,8 @@
  * be for out.bytes' sake.  Its first element is a userdata, whose user value keeps out alive. */
 enum { HANDLE = 1 };
 struct handle {
-    const void *mark; /* says that the block is one of these: no other userdata has this address in it */
+    const void
+        *mark; /* says that the block is one of these: no other userdata has this address in it */
     struct tg_out *out;
 };
 static const char mark;

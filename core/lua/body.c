@@ -103,8 +103,10 @@ static void add_content_type(lua_State *L, struct tg_call *call, const char *typ
 }
 
 /* Whether the script wants what the client does not accept to be refused. */
-static bool is_strict(lua_State *L, const struct tg_call *call)
+static bool is_strict(lua_State *L, struct tg_call *call)
 {
+    if (call->bare)
+        return false;
     tg_call_push_context(L, call);
     lua_getfield(L, -1, "strict_accept");
     bool strict = lua_toboolean(L, -1);
@@ -468,8 +470,8 @@ int tg_body_produce(lua_State *L, struct tg_call *call)
 {
     struct tg_exchange *x = call->exchange;
     lua_settop(L, 0);
-    tg_call_push_context(L, call);
-    lua_getfield(L, 1, "response");
+    lua_pushnil(L);
+    tg_call_push_response(L, call);
     enum body_kind kind = begin(L, call, 2, false);
     if (sends_no_body(x)) {
         drop_body(L, call, 3);
@@ -504,8 +506,9 @@ static bool raw_table(lua_State *L, const char *field)
 void tg_body_drop(lua_State *L, struct tg_call *call)
 {
     int top = lua_gettop(L);
-    tg_call_push_context(L, call);
-    if (lua_istable(L, -1) && raw_table(L, "response")) {
+    tg_call_push_request(L, call);
+    lua_getiuservalue(L, -1, TG_CALL_CONTEXT); /* or the response */
+    if (lua_istable(L, -1) && (call->bare || raw_table(L, "response"))) {
         raw_table(L, "body");
         drop_body(L, call, lua_gettop(L));
     }

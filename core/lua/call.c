@@ -65,12 +65,7 @@ static int make(lua_State *L)
     *call = (struct tg_call){.ref = LUA_NOREF};
     set_type(L, types->request);
 
-    lua_createtable(L, 0, 2);
-    lua_pushvalue(L, -2);
-    lua_setfield(L, -2, "request");
-    set_type(L, types->context);
-    lua_setiuservalue(L, -2, TG_CALL_CONTEXT);
-
+    call->bare = true;
     call->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     call->exchange = x; /* from here on nothing raises */
     call->out.ref = call->ref;
@@ -114,10 +109,38 @@ void tg_call_push_request(lua_State *L, const struct tg_call *call)
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->ref);
 }
 
-void tg_call_push_context(lua_State *L, const struct tg_call *call)
+/* Stack: the request. */
+static void make_context(lua_State *L, struct tg_call *call)
+{
+    lua_createtable(L, 0, 2);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "request");
+    set_type(L, tg_lua_types(tg_lua_of(L))->context);
+    if (lua_getiuservalue(L, -2, TG_CALL_CONTEXT) != LUA_TNIL)
+        lua_setfield(L, -2, "response");
+    else
+        lua_pop(L, 1);
+    lua_setiuservalue(L, -2, TG_CALL_CONTEXT);
+    call->bare = false;
+}
+
+void tg_call_push_context(lua_State *L, struct tg_call *call)
+{
+    tg_call_push_request(L, call);
+    if (call->bare)
+        make_context(L, call);
+    lua_getiuservalue(L, -1, TG_CALL_CONTEXT);
+    lua_remove(L, -2);
+}
+
+void tg_call_push_response(lua_State *L, const struct tg_call *call)
 {
     tg_call_push_request(L, call);
     lua_getiuservalue(L, -1, TG_CALL_CONTEXT);
+    if (!call->bare) {
+        lua_getfield(L, -1, "response");
+        lua_remove(L, -2);
+    }
     lua_remove(L, -2);
 }
 

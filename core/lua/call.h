@@ -13,7 +13,7 @@
 
 /* User values of the request, which is the script's handle on the exchange. */
 enum {
-    TG_CALL_CONTEXT = 1,
+    TG_CALL_CONTEXT = 1, /* or, of a bare call, the response alone */
     TG_CALL_CACHE,      /* fields made on demand, and those that the script has set */
     TG_CALL_ERROR,      /* the err table on its way outwards; else nil */
     TG_CALL_ON_CLOSE,   /* a list of functions */
@@ -34,6 +34,7 @@ struct tg_call {
     int ref;               /* of the request, in the registry */
     const struct tg_lua_interceptor *running;
     enum tg_stage stage;
+    bool bare; /* nobody has asked for the context yet: there is none */
     bool streamed;                       /* the request's body goes to another server */
     struct tg_task *sender;              /* that waits until a file is sent; or NULL */
     struct tg_queue senders;             /* those that have files to send after that */
@@ -65,7 +66,12 @@ struct tg_call *tg_call_check(lua_State *L, int index);
 struct tg_call *tg_request_check(lua_State *L, int index);
 
 void tg_call_push_request(lua_State *L, const struct tg_call *call);
-void tg_call_push_context(lua_State *L, const struct tg_call *call);
+
+/* Makes the context when the call is bare: may raise. */
+void tg_call_push_context(lua_State *L, struct tg_call *call);
+
+/* ctx.response, through metamethods, without making the context for it. */
+void tg_call_push_response(lua_State *L, const struct tg_call *call);
 
 /* The call of the exchange that the running task belongs to; NULL when it is of none. */
 struct tg_call *tg_call_current(lua_State *L);

@@ -11,7 +11,12 @@
 #include "util/mem.h"
 
 /* What is on the task's stack while stages run. */
-enum { AT_REQUEST = 1, AT_CONTEXT, AT_RESPONSE /* the field's name */, AT_LAST = AT_RESPONSE };
+enum {
+    AT_REQUEST = 1,
+    AT_CONTEXT /* nil until it is needed */,
+    AT_RESPONSE /* the field's name */,
+    AT_LAST = AT_RESPONSE
+};
 
 static const char *const stage_fields[TG_LUA_STAGES] = {"enter", "leave", "error"};
 
@@ -45,8 +50,24 @@ static void take_context(lua_State *L, int index)
     lua_replace(L, AT_CONTEXT);
 }
 
+/* The context, made for what needs it. */
+static void need_context(lua_State *L, struct tg_call *call)
+{
+    if (!lua_isnil(L, AT_CONTEXT))
+        return;
+    tg_call_push_context(L, call);
+    lua_replace(L, AT_CONTEXT);
+}
+
 static void take_result(lua_State *L, struct tg_call *call)
 {
+    if (call->bare) { /* a handler's, then: there is no context to be given back */
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, AT_REQUEST, TG_CALL_CONTEXT);
+        tg_response_check(L, call->exchange);
+        return;
+    }
+    need_context(L, call);
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
     } else if (call->running->handler && call->stage == TG_STAGE_ENTER) {
@@ -70,17 +91,22 @@ static const struct tg_interceptor_ops ops;
 /* Pushes the stage's function and its arguments, and says how many. */
 static int push_stage(lua_State *L, struct tg_call *call)
 {
-    int nargs = 1;
+    bool handler = call->running->handler && call->stage == TG_STAGE_ENTER;
+    int nargs = 0;
     lua_settop(L, AT_LAST);
     if (call->exchange->responded == TG_RESPONDED_PLAIN ||
         call->exchange->responded == TG_RESPONDED_HOST)
         tg_response_show_plain(L, call);
     lua_rawgeti(L, LUA_REGISTRYINDEX, call->running->fn[call->stage]);
-    if (call->running->handler && call->stage == TG_STAGE_ENTER) {
+    if (handler) {
         lua_pushvalue(L, AT_REQUEST);
         nargs++;
     }
+    if (handler && call->running->plain)
+        return nargs;
+    need_context(L, call);
     lua_pushvalue(L, AT_CONTEXT);
+    nargs++;
     if (call->stage == TG_STAGE_ERROR) {
         tg_failure_push(L, call);
         nargs++;
@@ -125,7 +151,10 @@ static int start_stages(lua_State *L)
     struct tg_call *call = lua_touserdata(L, 1);
     lua_settop(L, 0);
     tg_call_push_request(L, call);
-    lua_getiuservalue(L, AT_REQUEST, TG_CALL_CONTEXT);
+    if (call->bare)
+        lua_pushnil(L);
+    else
+        lua_getiuservalue(L, AT_REQUEST, TG_CALL_CONTEXT);
     lua_pushliteral(L, "response");
     return run_stages(L, call);
 }
@@ -148,6 +177,17 @@ static enum tg_step run(const struct tg_interceptor *self, struct tg_exchange *x
 static const struct tg_interceptor_ops ops = {run};
 
 /* --- Made from a table ------------------------------------------------------------------------ */
+
+/* Whether the function on top takes one parameter at most: another would be the context. */
+static bool takes_one(lua_State *L)
+{
+    lua_Debug ar;
+    if (!lua_isfunction(L, -1))
+        return false;
+    lua_pushvalue(L, -1);
+    lua_getinfo(L, ">u", &ar);
+    return !ar.isvararg && ar.nparams <= 1;
+}
 
 static void take_function(lua_State *L, struct tg_lua_interceptor *made, enum tg_stage stage)
 {
@@ -184,6 +224,7 @@ struct tg_lua_interceptor *tg_lua_interceptor_new(lua_State *L, int index,
 
     lua_getfield(L, index, "handler");
     made->handler = !lua_isnil(L, -1);
+    made->plain = takes_one(L);
     take_function(L, made, TG_STAGE_ENTER);
     for (int i = made->handler ? 1 : 0; i < TG_LUA_STAGES; i++) {
         lua_getfield(L, index, stage_fields[i]);

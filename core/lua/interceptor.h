@@ -15,6 +15,7 @@ struct tg_lua_interceptor {
     struct tg_interceptor base;
     int fn[TG_LUA_STAGES]; /* registry references; LUA_NOREF for a stage it lacks */
     bool handler;          /* fn[enter] is called as handler(request, ctx) */
+    bool plain;            /* and has no parameter for ctx */
     char *name;
     struct tg_lua_interceptor *next; /* in its owner's list */
 };

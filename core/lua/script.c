@@ -153,9 +153,13 @@ static int drop_response(lua_State *L)
 {
     struct tg_call *call = lua_touserdata(L, 1);
     tg_body_drop(L, call);
-    tg_call_push_context(L, call);
+    tg_call_push_request(L, call);
+    lua_getiuservalue(L, -1, TG_CALL_CONTEXT);
     lua_pushnil(L);
-    lua_setfield(L, -2, "response");
+    if (call->bare)
+        lua_setiuservalue(L, -3, TG_CALL_CONTEXT);
+    else
+        lua_setfield(L, -2, "response");
     return 0;
 }
 

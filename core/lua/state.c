@@ -48,7 +48,8 @@ static void *limited_alloc(void *ud, void *p, size_t osize, size_t nsize)
     size_t max = lua->o.memory_max;
     if (max && nsize > osize && (lua->used > max || nsize - osize > max - lua->used))
         return NULL;
-    void *moved = tg_pool_realloc(&lua->pool, p, osize, nsize);
+    void *moved =
+        p ? tg_pool_realloc(&lua->pool, p, osize, nsize) : tg_pool_alloc(&lua->pool, nsize);
     if (moved)
         lua->used = lua->used - osize + nsize;
     return moved;

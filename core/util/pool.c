@@ -8,16 +8,6 @@
 
 enum { PIECE_MIN = 4096, PIECE_MAX = 65536 }; /* bytes */
 
-#if defined(__SANITIZE_ADDRESS__)
-static const bool pooling = false;
-#else
-static const bool pooling = true;
-#endif
-
-struct tg_pool_free {
-    struct tg_pool_free *next;
-};
-
 struct tg_pool_piece {
     _Alignas(TG_POOL_STEP) struct tg_pool_piece *next;
 };
@@ -39,19 +29,7 @@ void tg_pool_fini(struct tg_pool *pool)
 
 static bool is_small(size_t size)
 {
-    return pooling && size <= TG_POOL_BLOCK_MAX;
-}
-
-static size_t list_of(size_t size)
-{
-    return (size - 1) / TG_POOL_STEP;
-}
-
-static void put_back(struct tg_pool *pool, void *p, size_t list)
-{
-    struct tg_pool_free *block = p;
-    block->next = pool->free[list];
-    pool->free[list] = block;
+    return size <= TG_POOL_BLOCK_MAX;
 }
 
 /* What the newest piece has left makes free blocks, so that nothing is lost. */
@@ -61,7 +39,7 @@ static bool add_piece(struct tg_pool *pool)
     if (!piece)
         return false;
     if (pool->left)
-        put_back(pool, pool->at, list_of(pool->left));
+        tg_pool_free(pool, pool->at, pool->left);
     piece->next = pool->pieces;
     pool->pieces = piece;
     pool->at = (char *)(piece + 1);
@@ -83,29 +61,16 @@ static void *cut(struct tg_pool *pool, size_t size)
 
 static void *take(struct tg_pool *pool, size_t size)
 {
-    size_t list = list_of(size);
-    struct tg_pool_free *block = pool->free[list];
-    if (tg_mem_fails())
-        return NULL;
-    if (!block)
-        return cut(pool, (list + 1) * TG_POOL_STEP);
-    pool->free[list] = block->next;
-    return block;
-}
-
-void tg_pool_free(struct tg_pool *pool, void *p, size_t size)
-{
-    if (p && is_small(size))
-        put_back(pool, p, list_of(size));
-    else
-        tg_free_uncounted(p);
+    if (pool->free[tg_pool_list(size)])
+        return tg_pool_alloc(pool, size);
+    return tg_mem_fails() ? NULL : cut(pool, (tg_pool_list(size) + 1) * TG_POOL_STEP);
 }
 
 void *tg_pool_realloc(struct tg_pool *pool, void *p, size_t old_size, size_t new_size)
 {
     bool from = p && is_small(old_size);
     bool to = is_small(new_size);
-    if (from && to && list_of(old_size) == list_of(new_size))
+    if (from && to && tg_pool_list(old_size) == tg_pool_list(new_size))
         return p;
     void *moved = to ? take(pool, new_size) : tg_realloc_uncounted(from ? NULL : p, new_size);
     if (!moved && p && new_size < old_size)

@@ -8,13 +8,23 @@
 
 #include <stddef.h>
 
+#include "util/mem.h"
+
 enum {
     TG_POOL_STEP = 16,
+#if defined(__SANITIZE_ADDRESS__)
+    TG_POOL_BLOCK_MAX = 0,
+    TG_POOL_SIZES = 1
+#else
     TG_POOL_BLOCK_MAX = 512,
     TG_POOL_SIZES = TG_POOL_BLOCK_MAX / TG_POOL_STEP
+#endif
 };
 
-struct tg_pool_free;
+struct tg_pool_free {
+    struct tg_pool_free *next;
+};
+
 struct tg_pool_piece;
 
 struct tg_pool {
@@ -32,6 +42,34 @@ void tg_pool_fini(struct tg_pool *pool); /* all of its small blocks go, free or 
  * is as it was then.  To shrink never fails, as Lua wants it: p may then be kept, and is of new_size all
  * the same.  p may be NULL, of size 0; new_size is not 0.  Uncounted: see util/mem.h. */
 void *tg_pool_realloc(struct tg_pool *pool, void *p, size_t old_size, size_t new_size);
-void tg_pool_free(struct tg_pool *pool, void *p, size_t size); /* p may be NULL, of size 0 */
+
+static inline size_t tg_pool_list(size_t size)
+{
+    return (size - 1) / TG_POOL_STEP;
+}
+
+/* A block of size bytes, not 0, as from tg_pool_realloc(). */
+static inline void *tg_pool_alloc(struct tg_pool *pool, size_t size)
+{
+    struct tg_pool_free *block = size <= TG_POOL_BLOCK_MAX ? pool->free[tg_pool_list(size)] : NULL;
+    if (!block)
+        return tg_pool_realloc(pool, NULL, 0, size);
+    if (tg_mem_fails())
+        return NULL;
+    pool->free[tg_pool_list(size)] = block->next;
+    return block;
+}
+
+/* p may be NULL, of size 0. */
+static inline void tg_pool_free(struct tg_pool *pool, void *p, size_t size)
+{
+    struct tg_pool_free *block = p;
+    if (!block || size > TG_POOL_BLOCK_MAX) {
+        tg_free_uncounted(p);
+        return;
+    }
+    block->next = pool->free[tg_pool_list(size)];
+    pool->free[tg_pool_list(size)] = block;
+}
 
 #endif

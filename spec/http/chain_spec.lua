@@ -274,3 +274,62 @@ describe("--dev", function()
     assert.matches("visible.*stage: +enter\ninterceptor: +i\n.*app.lua:1: in ", response.body)
   end)
 end)
+
+describe("a handler without a parameter for ctx", function()
+  local SERVICE = [[
+    local tg = require("tidegate")
+    local same = { name = "same",
+      enter = function(ctx) ctx.mark = "m" end,
+      leave = function(ctx) ctx.response.body = ctx.response.body .. ctx.mark .. ctx.request.path end }
+    local leave = { name = "leave", leave = function(ctx)
+      ctx.response = { body = tostring(ctx.response and ctx.response.body) .. ctx.request.path }
+    end }
+    return { routes = {
+      { "/plain", get = function() return { body = "plain" } end },
+      { "/waits", get = function() tg.sleep(0.01) return { body = "waited" } end },
+      { "/leave", get = { leave, function(request) return { body = request.method } end } },
+      { "/leave-nil", get = { leave, function() tg.sleep(0.01) end } },
+      { "/both", get = { same, function() return { body = "b" } end } },
+      { "/body", get = function() return { body = function(out, ctx)
+        out:write(tostring(ctx.response ~= nil), ctx.request.path, tostring(ctx:response_sent()))
+      end } end },
+      { "/raises", get = { { name = "e", error = function(ctx, err)
+        ctx.response = { body = err.message .. tostring(ctx.response) .. ctx.request.path }
+      end }, function() error("oh", 0) end } },
+      { "/late", get = { { name = "e", error = function(ctx, err)
+        ctx.response = { body = tostring(ctx.response and ctx.response.body) .. ctx.request.path }
+      end }, function() return { body = function() error("oh", 0) end } end } },
+      { "/file", get = function(request) return { body = assert(io.open(request.query.path)), headers = { A = "a\nb" } } end },
+      { "/wrong", get = function() return 42 end },
+      { "/none", get = function() end },
+    } }
+  ]]
+  local s
+
+  setup(function() s = server.start({ script = SERVICE }) end)
+  teardown(function() s:stop() end)
+
+  local function body(path) return raw.get(s.port, path).body end
+
+  it("answers, and what comes after it has the context all the same (B1)", function()
+    assert.equal("plain", body("/plain"))
+    assert.equal("waited", body("/waits"))
+    assert.equal("GET/leave", body("/leave"))
+    assert.equal("nil/leave-nil", body("/leave-nil"))
+    assert.equal("bm/both", body("/both"))
+    assert.equal("true/bodyfalse", body("/body"))
+  end)
+
+  it("that fails, or whose body does, leaves an error stage its context (B5)", function()
+    assert.equal("ohnil/raises", body("/raises"))
+    assert.equal("nil/late", body("/late"))
+    assert.equal(500, raw.get(s.port, "/wrong").status)
+    assert.equal(500, raw.get(s.port, "/none").status)
+  end)
+
+  it("has its body let go of when that cannot be sent (B15)", function()
+    local before = s:fds()
+    for _ = 1, 20 do assert.equal(500, raw.get(s.port, "/file?path=/etc/passwd").status) end
+    server.eventually(function() return s:fds() <= before + 1 end)
+  end)
+end)
