@@ -14,10 +14,10 @@
 /* User values of the request, which is the script's handle on the exchange. */
 enum {
     TG_CALL_CONTEXT = 1, /* or, of a bare call, the response alone */
-    TG_CALL_CACHE,      /* fields made on demand, and those that the script has set */
-    TG_CALL_ERROR,      /* the err table on its way outwards; else nil */
-    TG_CALL_ON_CLOSE,   /* a list of functions */
-    TG_CALL_PREDICATES, /* of terminate_when */
+    TG_CALL_CACHE,       /* fields made on demand, and those that the script has set */
+    TG_CALL_ERROR,       /* the err table on its way outwards; else nil */
+    TG_CALL_ON_CLOSE,    /* a list of functions */
+    TG_CALL_PREDICATES,  /* of terminate_when */
     TG_CALL_VALUES = TG_CALL_PREDICATES,
 };
 
@@ -34,7 +34,7 @@ struct tg_call {
     int ref;               /* of the request, in the registry */
     const struct tg_lua_interceptor *running;
     enum tg_stage stage;
-    bool bare; /* nobody has asked for the context yet: there is none */
+    bool bare;                           /* nobody has asked for the context yet: there is none */
     bool streamed;                       /* the request's body goes to another server */
     struct tg_task *sender;              /* that waits until a file is sent; or NULL */
     struct tg_queue senders;             /* those that have files to send after that */
