@@ -432,31 +432,62 @@ static void secure_bytes_came(struct tg_conn *conn, const void *bytes, size_t le
         input_ended(conn);
 }
 
+/* Straight into the input: a body that comes fast is not copied.  What comes slowly is, for it may wait
+ * there, and would hold all of the room. */
+static ssize_t read_in_place(struct tg_conn *conn, size_t size)
+{
+    struct evbuffer *in = tg_conn_input(conn);
+    struct evbuffer_iovec room;
+    ssize_t n = -1;
+    errno = ENOMEM;
+    evbuffer_unfreeze(in, 0);
+    if (evbuffer_reserve_space(in, (ev_ssize_t)size, &room, 1) == 1) {
+        n = recv(bufferevent_getfd(conn->bev), room.iov_base, size, MSG_DONTWAIT);
+        room.iov_len = n > 0 ? (size_t)n : 0;
+        if (n > 0 && evbuffer_commit_space(in, &room, 1) != 0) {
+            errno = ENOMEM;
+            n = -1;
+        }
+    }
+    evbuffer_freeze(in, 0);
+    return n;
+}
+
+static bool add_input(struct tg_conn *conn, const char *bytes, size_t len)
+{
+    struct evbuffer *in = tg_conn_input(conn);
+    evbuffer_unfreeze(in, 0);
+    bool added = evbuffer_add(in, bytes, len) == 0;
+    evbuffer_freeze(in, 0);
+    return added;
+}
+
 /* bufferevents read by an ioctl, a buffer of 4 KiB and a readv, and evhttp switches their reading off
  * and on with every request: so theirs is suspended for good (see server.c), and we read. */
 static void read_some(struct tg_conn *conn)
 {
-    struct evbuffer *in = tg_conn_input(conn);
     size_t size;
     char *space = tg_server_read_space(conn->server, &size);
-    ssize_t n = recv(bufferevent_getfd(conn->bev), space, size, MSG_DONTWAIT);
+    bool in_place = conn->flows && !conn->tls && conn->state == TG_CONN_EXCHANGE;
+    ssize_t n = in_place ? read_in_place(conn, size)
+                         : recv(bufferevent_getfd(conn->bev), space, size, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return;
+    if (n < 0 && errno == ENOMEM) {
+        tg_conn_destroy(conn, TG_GONE_ABORTED);
+        return;
+    }
     if (n <= 0) {
         input_ended(conn);
         return;
     }
-    if (conn->tls) {
+    conn->flows = (size_t)n >= size / 2;
+    if (conn->tls)
         secure_bytes_came(conn, space, (size_t)n);
-        return;
-    }
-    evbuffer_unfreeze(in, 0);
-    int failed = evbuffer_add(in, space, (size_t)n);
-    evbuffer_freeze(in, 0);
-    if (failed)
-        tg_conn_destroy(conn, TG_GONE_ABORTED);
-    else
+    else if (in_place || add_input(conn, space, (size_t)n))
         plain_bytes_came(conn);
+    else
+        tg_conn_destroy(conn, TG_GONE_ABORTED);
 }
 
 /* EV_CLOSED is EPOLLRDHUP: seen while nothing is read, too. */

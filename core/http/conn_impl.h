@@ -87,6 +87,7 @@ struct tg_conn {
     struct tg_deadline deadline;
     struct event socket; /* EV_CLOSED, and mostly EV_READ */
     short watching;      /* what it is pending for; 0: it is not */
+    bool flows;          /* the last read brought much: more is to be expected */
 
     struct tg_tls *tls; /* NULL: none, or none any more */
     bool secure;        /* it came through TLS */
