@@ -64,7 +64,7 @@ static inline void *tg_pool_alloc(struct tg_pool *pool, size_t size)
 static inline void tg_pool_free(struct tg_pool *pool, void *p, size_t size)
 {
     struct tg_pool_free *block = p;
-    if (!block || size > TG_POOL_BLOCK_MAX) {
+    if (!block || !size || size > TG_POOL_BLOCK_MAX) {
         tg_free_uncounted(p);
         return;
     }
