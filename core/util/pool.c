@@ -27,11 +27,6 @@ void tg_pool_fini(struct tg_pool *pool)
     tg_pool_init(pool);
 }
 
-static bool is_small(size_t size)
-{
-    return size <= TG_POOL_BLOCK_MAX;
-}
-
 /* What the newest piece has left makes free blocks, so that nothing is lost. */
 static bool add_piece(struct tg_pool *pool)
 {
@@ -68,8 +63,8 @@ static void *take(struct tg_pool *pool, size_t size)
 
 void *tg_pool_realloc(struct tg_pool *pool, void *p, size_t old_size, size_t new_size)
 {
-    bool from = p && is_small(old_size);
-    bool to = is_small(new_size);
+    bool from = p && tg_pool_holds(old_size);
+    bool to = tg_pool_holds(new_size);
     if (from && to && tg_pool_list(old_size) == tg_pool_list(new_size))
         return p;
     void *moved = to ? take(pool, new_size) : tg_realloc_uncounted(from ? NULL : p, new_size);

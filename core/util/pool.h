@@ -6,19 +6,15 @@
 #ifndef TG_UTIL_POOL_H
 #define TG_UTIL_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "util/mem.h"
 
 enum {
     TG_POOL_STEP = 16,
-#if defined(__SANITIZE_ADDRESS__)
-    TG_POOL_BLOCK_MAX = 0,
-    TG_POOL_SIZES = 1
-#else
     TG_POOL_BLOCK_MAX = 512,
     TG_POOL_SIZES = TG_POOL_BLOCK_MAX / TG_POOL_STEP
-#endif
 };
 
 struct tg_pool_free {
@@ -43,6 +39,17 @@ void tg_pool_fini(struct tg_pool *pool); /* all of its small blocks go, free or 
  * the same.  p may be NULL, of size 0; new_size is not 0.  Uncounted: see util/mem.h. */
 void *tg_pool_realloc(struct tg_pool *pool, void *p, size_t old_size, size_t new_size);
 
+/* Whether blocks of that size are the pool's. */
+static inline bool tg_pool_holds(size_t size)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    (void)size;
+    return false;
+#else
+    return size - 1 < TG_POOL_BLOCK_MAX;
+#endif
+}
+
 static inline size_t tg_pool_list(size_t size)
 {
     return (size - 1) / TG_POOL_STEP;
@@ -51,7 +58,7 @@ static inline size_t tg_pool_list(size_t size)
 /* A block of size bytes, not 0, as from tg_pool_realloc(). */
 static inline void *tg_pool_alloc(struct tg_pool *pool, size_t size)
 {
-    struct tg_pool_free *block = size <= TG_POOL_BLOCK_MAX ? pool->free[tg_pool_list(size)] : NULL;
+    struct tg_pool_free *block = tg_pool_holds(size) ? pool->free[tg_pool_list(size)] : NULL;
     if (!block)
         return tg_pool_realloc(pool, NULL, 0, size);
     if (tg_mem_fails())
@@ -64,7 +71,7 @@ static inline void *tg_pool_alloc(struct tg_pool *pool, size_t size)
 static inline void tg_pool_free(struct tg_pool *pool, void *p, size_t size)
 {
     struct tg_pool_free *block = p;
-    if (!block || !size || size > TG_POOL_BLOCK_MAX) {
+    if (!block || !tg_pool_holds(size)) {
         tg_free_uncounted(p);
         return;
     }
