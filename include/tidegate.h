@@ -50,7 +50,7 @@ struct tidegate_options {
     const char *script_text; /* its text instead; script is then its name in messages */
 
     /* "host:port", "[v6]:port", "unix:/path", or "fd:N" for a socket that listens already: N is the
-     * host's, and may be closed after tidegate_start(); replaces the script's */
+     * host's, and may be closed after the last tidegate_start(); replaces the script's */
     const char *const *listen;
     size_t listen_count; /* 0: what the script says, else 127.0.0.1:8080 */
 
@@ -110,7 +110,11 @@ TIDEGATE_API void tidegate_options_init(struct tidegate_options *options, size_t
 TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
                                                const struct tidegate_options *options);
 
-/* Listens.  TIDEGATE_EIO: tidegate_error() says what and why.  The host ignores or handles SIGPIPE from
+/* Listens.  A gateway that was stopped may be started again, once tidegate_run() has returned or, on a
+ * host's loop, once it has drained or was stopped twice; one whose start has failed, too.  Its script is
+ * then loaded anew (TIDEGATE_ESCRIPT, as from tidegate_new()); routes and interceptors of the host,
+ * stores and topics are as they were.  Not from inside of what the gateway calls, and not while other
+ * threads use it.  TIDEGATE_EINVAL: it runs, or drains.  TIDEGATE_EIO: tidegate_error() says what and why.  The host ignores or handles SIGPIPE from
  * here on: writes to clients that have left raise it. */
 TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
 

@@ -65,7 +65,12 @@ struct tidegate {
     size_t listen_count;
     struct tg_limit_set *limits; /* that win over the script's */
     size_t limit_count;
-    bool started;
+    unsigned workers_asked; /* as the options say */
+    bool watched;
+    bool sound;                   /* its options are all there: it may be started */
+    bool started;                 /* or was tried to */
+    bool refused;                 /* and has failed */
+    bool running;                 /* tidegate_run() has not returned */
     struct tg_host_stage *stages; /* in the order of adding */
 
     struct tg_loader loader;
@@ -80,7 +85,7 @@ enum tidegate_status tg_public_status(enum tg_status status);
 
 /* Loads the script for the first worker (and so learns how many there are to be) and then for the
  * others, and sets them up.  On TG_EINVAL g->error has the script's problems. */
-enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch);
+enum tg_status tg_gateway_open(struct tidegate *g);
 
 /* Loads the script for w, on any thread.  On TG_EINVAL *problems has its problems. */
 struct tg_loading {

@@ -163,16 +163,17 @@ static enum tg_status open_others(struct tidegate *g, struct tg_generation *firs
         struct tg_generation *generation;
         status = open_worker(g, i);
         if (status == TG_OK)
-            status = load_one(g, &g->workers[i], 1, &generation, &g->error);
+            status = load_one(g, &g->workers[i], first->number, &generation, &g->error);
         if (status == TG_OK)
             status = tg_worker_serve(&g->workers[i], generation);
     }
     return status;
 }
 
-enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch)
+enum tg_status tg_gateway_open(struct tidegate *g)
 {
     struct tg_generation *first;
+    uint64_t number = atomic_load(&g->common.number) + 1;
     unsigned most = g->base ? 1 : TG_WORKERS_MAX;
     g->workers = tg_calloc(most, sizeof *g->workers); /* they stay where they are */
     if (!g->workers)
@@ -180,22 +181,22 @@ enum tg_status tg_gateway_open(struct tidegate *g, unsigned workers, bool watch)
     enum tg_status status = open_worker(g, 0);
     if (status != TG_OK)
         return status;
-    if (watch) {
+    if (g->watched) {
         g->watch = tg_watch_new(g->workers[0].base, on_saved, g);
         if (!g->watch)
             return TG_EIO;
     }
-    status = load_one(g, &g->workers[0], 1, &first, &g->error);
+    status = load_one(g, &g->workers[0], number, &first, &g->error);
     if (status != TG_OK)
         return status;
     if (tg_lua_script_has_check(first->script))
-        status = tg_trial_check(g, 1, &g->error);
+        status = tg_trial_check(g, number, &g->error);
     if (status != TG_OK) {
         tg_generation_free(first);
         return status;
     }
     g->last = first;
-    return open_others(g, first, count_workers(g, workers, first->script));
+    return open_others(g, first, count_workers(g, g->workers_asked, first->script));
 }
 
 /* --- Reloading -------------------------------------------------------------------------------- */

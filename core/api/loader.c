@@ -2,6 +2,7 @@
  * loop that loop loads, and nobody watches.
  */
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "api/gateway.h"
@@ -120,6 +121,7 @@ void tg_loader_close(struct tidegate *g)
 {
     struct tg_loader *loader = &g->loader;
     tg_wake_free(g->reload);
+    g->reload = NULL;
     if (!loader->made)
         return;
     atomic_store(&loader->give_up, true);
@@ -132,4 +134,5 @@ void tg_loader_close(struct tidegate *g)
         pthread_join(loader->thread, NULL);
     pthread_cond_destroy(&loader->asked);
     pthread_mutex_destroy(&loader->lock);
+    memset(loader, 0, sizeof *loader);
 }

@@ -124,6 +124,8 @@ static enum tg_status copy_limits(struct tidegate *g, const struct tidegate_opti
 static enum tg_status copy_options(struct tidegate *g, const struct tidegate_options *options)
 {
     g->base = options->base;
+    g->workers_asked = options->workers;
+    g->watched = options->watch;
     g->setup = options->setup;
     g->setup_arg = options->setup_arg;
     g->common.log = &g->log;
@@ -156,12 +158,35 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     return status == TG_OK ? copy_listen(g, options) : status;
 }
 
+/* What a gateway has anew each time that it starts. */
+static enum tg_status open_workers(struct tidegate *g)
+{
+    enum tg_status status = tg_loader_open(g);
+    return status == TG_OK ? tg_gateway_open(g) : status;
+}
+
+static void close_workers(struct tidegate *g)
+{
+    tg_loader_close(g);
+    if (g->base && g->worker_count)
+        tg_worker_stop_alarm(&g->workers[0]);
+    tg_watch_free(g->watch);
+    for (unsigned i = 0; i < g->worker_count; i++)
+        tg_worker_close(&g->workers[i]);
+    tg_free(g->workers);
+    g->watch = NULL;
+    g->workers = NULL;
+    g->worker_count = 0;
+    g->last = NULL;
+}
+
 static enum tg_status open_all(struct tidegate *g, const struct tidegate_options *options)
 {
     enum tg_status status = copy_options(g, options);
-    if (status == TG_OK)
-        status = tg_loader_open(g);
-    return status == TG_OK ? tg_gateway_open(g, options->workers, options->watch) : status;
+    if (status != TG_OK)
+        return status;
+    g->sound = true;
+    return open_workers(g);
 }
 
 static bool are_options(const struct tidegate_options *options)
@@ -289,13 +314,7 @@ void tidegate_free(struct tidegate *g)
 {
     if (!g)
         return;
-    tg_loader_close(g);
-    if (g->base && g->worker_count)
-        tg_worker_stop_alarm(&g->workers[0]);
-    tg_watch_free(g->watch);
-    for (unsigned i = 0; i < g->worker_count; i++)
-        tg_worker_close(&g->workers[i]);
-    tg_free(g->workers);
+    close_workers(g);
     while (g->stages) {
         struct tg_host_stage *next = g->stages->next;
         free_stage(g->stages);
@@ -352,17 +371,39 @@ static struct tg_server *server_of(const struct tidegate *g)
 static enum tidegate_status refused(struct tidegate *g, const char *address, const char *why,
                                     enum tg_status status)
 {
+    g->refused = true;
     set_error(g, address, why);
     return tg_public_status(status == TG_EINVAL ? TG_EIO : status);
+}
+
+/* Nothing of what was started last goes on. */
+static bool is_over(const struct tidegate *g)
+{
+    if (g->refused || (g->base && g->workers[0].drained))
+        return true;
+    return !g->base && !g->running && atomic_load(&g->common.stops);
+}
+
+static enum tidegate_status open_again(struct tidegate *g)
+{
+    close_workers(g);
+    tg_buf_clear(&g->error);
+    atomic_store(&g->common.stops, 0);
+    enum tg_status status = open_workers(g);
+    g->refused = status != TG_OK;
+    return status == TG_EINVAL ? TIDEGATE_ESCRIPT : tg_public_status(status);
 }
 
 enum tidegate_status tidegate_start(struct tidegate *g)
 {
     const char *address;
     const char *why;
-    if (!server_of(g) || g->started)
+    if (!g->sound || (g->started && !is_over(g)))
         return TIDEGATE_EINVAL;
+    enum tidegate_status opened = g->started || !server_of(g) ? open_again(g) : TIDEGATE_OK;
     g->started = true;
+    if (opened != TIDEGATE_OK)
+        return opened;
     for (size_t n = 0; (address = address_to_listen_on(g, n)) != NULL; n++) {
         enum tg_status status = tg_server_listen(server_of(g), address, &why);
         if (status != TG_OK)
@@ -412,13 +453,14 @@ static bool start_threads(struct running *all, unsigned count)
 
 enum tidegate_status tidegate_run(struct tidegate *g)
 {
-    if (g->base || !g->started)
+    if (g->base || !g->started || g->refused || g->running)
         return TIDEGATE_EINVAL;
     struct running *all = tg_calloc(g->worker_count, sizeof *all);
     if (!all)
         return TIDEGATE_ENOMEM;
     for (unsigned i = 0; i < g->worker_count; i++)
         all[i] = (struct running){.g = g, .worker = &g->workers[i]};
+    g->running = true;
     uint64_t script = g->workers[0].limits.script;
     g->stuck_after = script ? (unsigned)(script / 1000) + 2 : 30;
     bool started = tg_loader_start(g) == TG_OK && start_threads(all, g->worker_count);
@@ -436,6 +478,7 @@ enum tidegate_status tidegate_run(struct tidegate *g)
         drained = drained && all[i].drained;
     }
     tg_free(all);
+    g->running = false;
     if (started && !drained)
         set_error(g, "workers", "the loop of one of them has ended by itself");
     return started && drained ? TIDEGATE_OK : TIDEGATE_EIO;
@@ -456,6 +499,8 @@ void tidegate_stop(struct tidegate *g)
 enum tidegate_status tidegate_reload(struct tidegate *g)
 {
     if (!server_of(g) && !g->started)
+        return TIDEGATE_EINVAL;
+    if (!g->loader.made && !g->reload)
         return TIDEGATE_EINVAL;
     return tg_public_status(tg_loader_ask(g));
 }

@@ -16,8 +16,11 @@
 enum { TICKETS = 16, NOTES = 65536 };
 
 struct host {
-    struct event_base *base;
+    struct event_base *base; /* NULL: the gateway has loops of its own */
     struct tidegate *g;
+    pthread_t thread; /* of tidegate_run() */
+    bool runs;
+    enum tidegate_status ran;
     struct tidegate_ticket *tickets[TICKETS]; /* that nobody has resumed yet */
     int ticket_count;
     char notes[NOTES]; /* what has happened, in its order */
@@ -340,9 +343,10 @@ static const struct {
     {"POST", "/echo", echo},
 };
 
-static const char *open_gateway(struct host *host, const char *script, bool with_routes)
+static const char *open_gateway(struct host *host, const char *script, bool with_routes,
+                                const char *address)
 {
-    static const char *const listen[] = {"127.0.0.1:0"};
+    const char *const listen[] = {address};
     struct tidegate_options o;
     tidegate_options_init(&o, sizeof o);
     o.script = "host.lua";
@@ -366,23 +370,68 @@ static const char *open_gateway(struct host *host, const char *script, bool with
     return host->g ? tidegate_error(host->g) : "no gateway";
 }
 
-/* new(script[, routes = true[, fail at]]) -> host; or nil and why */
+/* new(script[, routes = true[, fail at[, address[, own loops]]]]) -> host; or nil, why, and the host */
 static int p_new(lua_State *L)
 {
     const char *script = luaL_checkstring(L, 1);
     bool with_routes = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
     unsigned fail_at = (unsigned)luaL_optinteger(L, 3, 0);
+    lua_settop(L, 5);
     struct host *host = lua_newuserdatauv(L, sizeof *host, 0);
-    *host = (struct host){.base = event_base_new(), .ref = LUA_NOREF};
+    *host = (struct host){.base = lua_toboolean(L, 5) ? NULL : event_base_new(), .ref = LUA_NOREF};
     luaL_setmetatable(L, HOST);
     tg_mem_fail_at(fail_at);
-    const char *why = open_gateway(host, script, with_routes);
+    const char *why = open_gateway(host, script, with_routes, luaL_optstring(L, 4, "127.0.0.1:0"));
     tg_mem_fail_at(0);
     if (!why)
         return 1;
     lua_pushnil(L);
     lua_pushstring(L, why);
+    lua_pushvalue(L, -3);
+    return 3;
+}
+
+/* start([fail at]) -> status, error */
+static int h_start(lua_State *L)
+{
+    struct host *host = host_at(L);
+    tg_mem_fail_at((unsigned)luaL_optinteger(L, 2, 0));
+    enum tidegate_status status = tidegate_start(host->g);
+    tg_mem_fail_at(0);
+    lua_pushinteger(L, status);
+    lua_pushstring(L, tidegate_error(host->g));
     return 2;
+}
+
+static int h_stop(lua_State *L)
+{
+    tidegate_stop(host_at(L)->g);
+    return 0;
+}
+
+static void *run(void *arg)
+{
+    struct host *host = arg;
+    host->ran = tidegate_run(host->g);
+    return NULL;
+}
+
+/* run(): on a thread of its own, until stop(); join() -> what it returned */
+static int h_run(lua_State *L)
+{
+    struct host *host = host_at(L);
+    host->runs = pthread_create(&host->thread, NULL, run, host) == 0;
+    return 0;
+}
+
+static int h_join(lua_State *L)
+{
+    struct host *host = host_at(L);
+    if (host->runs)
+        pthread_join(host->thread, NULL);
+    host->runs = false;
+    lua_pushinteger(L, host->ran);
+    return 1;
 }
 
 static int h_port(lua_State *L)
@@ -530,6 +579,12 @@ static int h_publish(lua_State *L)
 static int h_free(lua_State *L)
 {
     struct host *host = host_at(L);
+    if (host->runs) {
+        tidegate_stop(host->g);
+        tidegate_stop(host->g);
+        pthread_join(host->thread, NULL);
+        host->runs = false;
+    }
     tidegate_free(host->g);
     host->g = NULL;
     return 0;
@@ -559,7 +614,9 @@ static const luaL_Reg methods[] = {
     {"resume", h_resume},   {"notes", h_notes},   {"route", h_route},
     {"free", h_free},       {"close", h_close},   {"shared", h_shared},
     {"publish", h_publish}, {"reload", h_reload}, {"generation", h_generation},
-    {"__close", h_close},   {"__gc", h_close},    {NULL, NULL},
+    {"start", h_start},     {"stop", h_stop},     {"run", h_run},
+    {"join", h_join},       {"__close", h_close}, {"__gc", h_close},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {{"new", p_new}, {"blocks", p_blocks}, {NULL, NULL}};

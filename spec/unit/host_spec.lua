@@ -267,6 +267,133 @@ describe("a host in C", function()
   end)
 end)
 
+describe("a gateway that has stopped", function()
+  local COUNTER = [[
+    local tg = require("tidegate")
+    return { limits = { drain = 5 }, workers = 2, routes = {
+      { "/", get = function()
+        here = (here or 0) + 1
+        return { body = here .. " " .. tg.shared("s"):incr("n") }
+      end },
+      { "/stream", get = function() return { body = function(out)
+        out:write("begun") out:flush() tg.wait(function() end)
+      end } end },
+    } }
+  ]]
+
+  local function settle(host, what)
+    local deadline = harness.now() + 20000
+    while not what() do
+      assert(harness.now() < deadline, "still not so")
+      host:loop(0.005)
+    end
+  end
+
+  it("starts again on its host's loop, its script anew, its stores and routes as they were (B67)", function()
+    local host <close> = assert(probe.new(COUNTER))
+    for round = 1, 3 do
+      assert.equal("1 " .. 2 * round - 1, host:call("GET", "/").body)
+      assert.equal("2 " .. 2 * round, host:call("GET", "/").body)
+      assert.equal(5, #host:call("GET", "/body/5").body)
+      assert.equal(round, host:generation())
+      assert.is_true(host:start() < 0, "it runs")
+      host:stop()
+      settle(host, function() return raw.connect(host:port()) == nil end)
+      settle(host, function() return host:start() == 0 end)
+    end
+  end)
+
+  it("starts again while streams of before are open, and those are over", function()
+    local host <close> = assert(probe.new(COUNTER))
+    local c <close> = assert(raw.connect(host:port()))
+    c:send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+    settle(host, function() return c:read_until("begun", 0.001) end)
+    host:stop()
+    host:loop(0.01)
+    assert.is_true(host:start() < 0, "it drains")
+    host:stop()
+    settle(host, function() return host:start() == 0 end)
+    assert.equal("1 1", host:call("GET", "/").body)
+    assert.is_false((c:read_response(5) or {}).complete or false)
+  end)
+
+  it("starts again with loops of its own, and is freed while streams are open (B67)", function()
+    local host <close> = assert(probe.new(COUNTER, true, 0, nil, true))
+    for round = 1, 3 do
+      host:run()
+      assert.matches(" " .. round .. "$", raw.get(host:port(), "/").body)
+      if round < 3 then
+        host:stop()
+        assert.equal(0, host:join())
+        assert.is_true(host:start() == 0)
+      end
+    end
+    local c <close> = assert(raw.connect(host:port()))
+    c:send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert(c:read_until("begun"))
+    host:free()
+  end)
+
+  it("may be stopped before it runs, and started again", function()
+    local host <close> = assert(probe.new(COUNTER, true, 0, nil, true))
+    host:stop()
+    assert.same({ 0, "" }, { host:start() })
+    host:run()
+    assert.equal("1 1", raw.get(host:port(), "/").body)
+  end)
+
+  it("starts when what was in its way has gone: an address, a script's fault", function()
+    local other = assert(harness.listen(0))
+    local refused, why, host = probe.new(COUNTER, true, 0, "127.0.0.1:" .. other:port())
+    assert.is_nil(refused)
+    assert.matches("Address already in use", why)
+    assert.is_true(host:start() < 0)
+    other:close()
+    assert.same({ 0, "" }, { host:start() })
+    assert.equal("1 1", host:call("GET", "/").body)
+    host:close()
+
+    local broken
+    local folder = server.folder()
+    refused, why, broken = probe.new(([[if not io.open("FOLDER/mended") then error("not yet") end
+      return { routes = { { "/", get = function() return { body = "mended" } end } } }]]):gsub("FOLDER", folder), false)
+    assert.is_nil(refused)
+    assert.matches("not yet", why)
+    assert.matches("not yet", select(2, broken:start()))
+    server.write(folder .. "/mended", "")
+    assert.same({ 0, "" }, { broken:start() })
+    server.remove_folder(folder)
+    assert.equal("mended", broken:call("GET", "/").body)
+    broken:close()
+  end)
+
+  it("whose start fails for want of memory leaves nothing, and starts then (B69)", function()
+    collectgarbage()
+    collectgarbage()
+    local before, failures, successes = probe.blocks(), 0, 0
+    do
+      local host <close> = assert(probe.new(COUNTER))
+      for n = 1, 100000 do
+        host:stop()
+        host:stop()
+        host:loop(0.001)
+        if host:start(n) == 0 then -- what ends may do without some, so one success says nothing yet
+          successes = successes + 1
+          if successes == 30 then break end
+        else
+          failures, successes = failures + 1, 0
+          assert.same({ 0, "" }, { host:start() })
+        end
+      end
+      assert.matches("^1 ", host:call("GET", "/").body)
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.is_true(failures > 50, failures)
+    assert.equal(before, probe.blocks())
+  end)
+end)
+
 describe("two gateways on one loop", function()
   it("do not touch (B67)", function()
     local one <close> = assert(probe.new([[x = 1 return { routes = { { "/", get = function() return { body = "one" } end } } }]], false))
