@@ -53,12 +53,34 @@ static void push_joined(lua_State *L, const struct tg_call *call, struct tg_slic
         lua_pushnil(L);
 }
 
+/* The headers' user values. */
+enum {
+    HEADERS_REQUEST = 1,
+    HEADERS_FOUND, /* what was looked at, under the names that it was asked for by */
+    HEADERS_SET, /* what the script has set, each name in one case: strings, false for nil; or nil */
+};
+
 static struct tg_call *headers_call(lua_State *L, int index)
 {
-    lua_getiuservalue(L, index, 1);
+    lua_getiuservalue(L, index, HEADERS_REQUEST);
     struct tg_call *call = lua_touserdata(L, -1);
     lua_pop(L, 1);
     return call;
+}
+
+/* Pushes the name under which it was set, and what to (in any case); false and nothing when it was
+ * not.  set is the index of HEADERS_SET. */
+static bool push_set(lua_State *L, int set, struct tg_slice name)
+{
+    lua_pushnil(L);
+    while (lua_next(L, set)) {
+        struct tg_slice other;
+        other.p = lua_tolstring(L, -2, &other.len);
+        if (tg_slice_equal_nocase(other, name))
+            return true;
+        lua_pop(L, 1);
+    }
+    return false;
 }
 
 /* headers[name], in any case.  What was found is kept, so that it outlives the exchange. */
@@ -66,8 +88,15 @@ static int headers_index(lua_State *L)
 {
     const struct tg_call *call = headers_call(L, 1);
     struct tg_slice name;
+    lua_settop(L, 2);
     name.p = luaL_checklstring(L, 2, &name.len);
-    lua_getiuservalue(L, 1, 2);
+    if (lua_getiuservalue(L, 1, HEADERS_SET) == LUA_TTABLE && push_set(L, 3, name)) {
+        if (!lua_toboolean(L, -1))
+            lua_pushnil(L);
+        return 1;
+    }
+    lua_settop(L, 2);
+    lua_getiuservalue(L, 1, HEADERS_FOUND);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, -2) != LUA_TNIL || !call->exchange)
         return 1;
@@ -80,31 +109,29 @@ static int headers_index(lua_State *L)
 }
 
 /* Beside what was looked at: a proxy asks what was set. */
-static void note_set(lua_State *L)
+static int headers_newindex(lua_State *L)
 {
-    if (lua_getiuservalue(L, 1, 3) != LUA_TTABLE) {
+    struct tg_slice name;
+    luaL_checktype(L, 2, LUA_TSTRING);
+    name.p = lua_tolstring(L, 2, &name.len);
+    lua_settop(L, 3);
+    if (lua_getiuservalue(L, 1, HEADERS_SET) != LUA_TTABLE) {
         lua_pop(L, 1);
         lua_newtable(L);
         lua_pushvalue(L, -1);
-        lua_setiuservalue(L, 1, 3);
+        lua_setiuservalue(L, 1, HEADERS_SET);
+    }
+    if (push_set(L, 4, name)) {
+        lua_pop(L, 1);
+        lua_pushnil(L);
+        lua_rawset(L, 4);
     }
     lua_pushvalue(L, 2);
     if (lua_isnil(L, 3))
         lua_pushboolean(L, 0);
     else
         luaL_tolstring(L, 3, NULL);
-    lua_rawset(L, -3);
-    lua_pop(L, 1);
-}
-
-static int headers_newindex(lua_State *L)
-{
-    luaL_checktype(L, 2, LUA_TSTRING);
-    lua_settop(L, 3);
-    note_set(L);
-    lua_getiuservalue(L, 1, 2);
-    lua_insert(L, 2);
-    lua_rawset(L, 2);
+    lua_rawset(L, 4);
     return 0;
 }
 
@@ -115,7 +142,8 @@ bool tg_request_push_set_headers(lua_State *L, const struct tg_call *call)
     if (lua_getiuservalue(L, -1, TG_CALL_CACHE) == LUA_TTABLE) {
         lua_pushliteral(L, "headers");
         lua_rawget(L, -2);
-        if (luaL_testudata(L, -1, HEADERS_TYPE) && lua_getiuservalue(L, -1, 3) == LUA_TTABLE) {
+        if (luaL_testudata(L, -1, HEADERS_TYPE) &&
+            lua_getiuservalue(L, -1, HEADERS_SET) == LUA_TTABLE) {
             lua_replace(L, top + 1);
             lua_settop(L, top + 1);
             return true;
@@ -136,6 +164,27 @@ static void push_lower(lua_State *L, struct tg_slice name)
     luaL_pushresultsize(&buffer, name.len);
 }
 
+/* Puts what was set into the table on top. */
+static void show_set(lua_State *L)
+{
+    int top = lua_gettop(L);
+    if (lua_getiuservalue(L, 1, HEADERS_SET) == LUA_TTABLE) {
+        lua_pushnil(L);
+        while (lua_next(L, top + 1)) {
+            struct tg_slice name;
+            name.p = lua_tolstring(L, -2, &name.len);
+            push_lower(L, name);
+            if (lua_toboolean(L, -2))
+                lua_pushvalue(L, -2);
+            else
+                lua_pushnil(L);
+            lua_rawset(L, top);
+            lua_pop(L, 1);
+        }
+    }
+    lua_settop(L, top);
+}
+
 /* pairs(request.headers): names in lower case, each once. */
 static int headers_pairs(lua_State *L)
 {
@@ -152,17 +201,18 @@ static int headers_pairs(lua_State *L)
             lua_rawset(L, -3);
         }
     }
+    show_set(L);
     lua_pushnil(L);
     return 3;
 }
 
 static void push_headers(lua_State *L, const struct tg_call *call)
 {
-    lua_newuserdatauv(L, 0, 3);
+    lua_newuserdatauv(L, 0, HEADERS_SET);
     tg_call_push_request(L, call);
-    lua_setiuservalue(L, -2, 1);
+    lua_setiuservalue(L, -2, HEADERS_REQUEST);
     lua_newtable(L);
-    lua_setiuservalue(L, -2, 2);
+    lua_setiuservalue(L, -2, HEADERS_FOUND);
     luaL_setmetatable(L, HEADERS_TYPE);
 }
 

@@ -36,6 +36,8 @@ struct tg_call {
     enum tg_stage stage;
     bool bare;                           /* nobody has asked for the context yet: there is none */
     bool streamed;                       /* the request's body goes to another server */
+    bool body_begun;                     /* something of the request's body was taken */
+    bool body_over;                      /* and whoever took it has seen its end */
     struct tg_task *sender;              /* that waits until a file is sent; or NULL */
     struct tg_queue senders;             /* those that have files to send after that */
     struct tg_task *reader;              /* that waits for more of the request's body; or NULL */

@@ -47,8 +47,10 @@ static void on_more(void *arg)
 static long pull_later(struct tg_fetch_body *body, enum tg_body_state state)
 {
     struct tg_fetch_input *input = &body->input;
-    if (state == TG_BODY_END)
+    if (state == TG_BODY_END) {
+        input->call->body_over = input->call->body_begun;
         return 0;
+    }
     if (state != TG_BODY_WAIT) {
         input->status = state == TG_BODY_TOO_LARGE ? 413 : 400;
         return TG_FETCH_BROKEN;
@@ -72,6 +74,9 @@ static long pull_request(void *arg, char *buffer, size_t size)
         size_t k = data.len < size - n ? data.len : size - n;
         memcpy(buffer + n, data.p, k);
         tg_conn_body_consume(conn, k);
+        body->input.call->body_begun = true;
+        body->input.call->body_over =
+            tg_conn_body_left(conn) == 0; /* nobody asks for the end then */
         n += k;
     }
     return (long)n;
@@ -88,6 +93,7 @@ static void take_request(lua_State *L, struct tg_fetch_options *o, struct tg_fet
     }
     if (o->streams->streamed || o->streams->reader)
         luaL_error(L, "fetch: another task reads the request's body");
+    tg_request_body_check_unread(L, o->streams);
     o->request.length = tg_conn_body_left(conn);
     o->request.source = &request_source;
     o->streams->streamed = true;

@@ -26,6 +26,12 @@ static struct tg_call *check(lua_State *L)
     return tg_request_body_call(L, 1);
 }
 
+void tg_request_body_check_unread(lua_State *L, const struct tg_call *call)
+{
+    if (call->body_over)
+        luaL_error(L, "the request's body was read to its end before, and is not kept");
+}
+
 static void on_body(void *arg)
 {
     struct tg_call *call = arg;
@@ -61,8 +67,10 @@ static int read_on(lua_State *L)
     case TG_BODY_DATA:
         lua_pushlstring(L, data.p, data.len);
         tg_conn_body_consume(conn, data.len);
+        call->body_begun = true;
         return 1;
     case TG_BODY_END:
+        call->body_over = call->body_begun;
         lua_pushnil(L);
         return 1;
     case TG_BODY_BROKEN:
@@ -103,7 +111,9 @@ static int l_chunks(lua_State *L)
 /* all([most]) */
 static int l_all(lua_State *L)
 {
-    uint64_t limit = check(L)->exchange->engine->limits->body_buffer;
+    const struct tg_call *call = check(L);
+    tg_request_body_check_unread(L, call);
+    uint64_t limit = call->exchange->engine->limits->body_buffer;
     lua_Integer most = luaL_optinteger(L, 2, -1);
     return tg_read_all(L, tg_request_body_read, most < 0 ? limit : (uint64_t)most,
                        "the request's body");
@@ -151,6 +161,7 @@ static int echo_on(lua_State *L, int status, lua_KContext context)
 
 static int echo(lua_State *L)
 {
+    tg_request_body_check_unread(L, tg_request_body_call(L, 2));
     return echo_on(L, LUA_OK, 0);
 }
 

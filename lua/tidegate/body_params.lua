@@ -66,7 +66,7 @@ local function body_params(options)
     name = "body_params",
     enter = function(ctx)
       local request = ctx.request
-      if not has_body(request) then
+      if not has_body(request) or request.body_params ~= nil then
         return
       end
       local media_type, charset = content_type(request)

@@ -808,7 +808,8 @@ function tg._test_listen() end
 ---@field query table<string, string> decoded: the first value of each name
 ---@field query_list table<string, string[]> decoded: all of them
 ---@field query_string string
----@field headers table<string, string> in any case; repeated ones joined with ", "
+---@field headers table<string, string> in any case; repeated ones joined with ", ". What is set, in
+--- any case, takes the place of what was sent, nil takes it away
 ---@field path_params table<string, string> decoded
 ---@field scheme "http"|"https"
 ---@field host string
@@ -825,7 +826,8 @@ function tg._test_listen() end
 ---@field form_params_list table<string, string[]>?
 ---@field body tidegate.RequestBody
 
---- The request's body, as it comes. It may be a response's body.
+--- The request's body, as it comes. It may be a response's body. It is not kept: to read the whole
+--- of it, or send it on, after it was read to its end raises.
 ---@class tidegate.RequestBody
 local RequestBody = {}
 --- The next chunk, or nil at the end. Raises with status 400 when its framing breaks, 413 when it
