@@ -373,9 +373,11 @@ static int ignore_results(lua_State *L, int status, lua_KContext context)
 static int call_function(lua_State *L)
 {
     struct tg_out *out = out_at(L);
+    int nargs = tg_call_wants_context(L, 2) ? 2 : 1;
     tg_out_push(L, out);
-    tg_call_push_context(L, out->call);
-    lua_callk(L, 2, 0, 0, ignore_results);
+    if (nargs == 2)
+        tg_call_push_context(L, out->call);
+    lua_callk(L, nargs, 0, 0, ignore_results);
     return 0;
 }
 

@@ -124,6 +124,16 @@ static void make_context(lua_State *L, struct tg_call *call)
     call->bare = false;
 }
 
+bool tg_call_wants_context(lua_State *L, int index)
+{
+    lua_Debug ar;
+    if (!lua_isfunction(L, index))
+        return true;
+    lua_pushvalue(L, index);
+    lua_getinfo(L, ">u", &ar);
+    return ar.isvararg || ar.nparams > 1;
+}
+
 void tg_call_push_context(lua_State *L, struct tg_call *call)
 {
     tg_call_push_request(L, call);

@@ -69,6 +69,10 @@ struct tg_call *tg_request_check(lua_State *L, int index);
 
 void tg_call_push_request(lua_State *L, const struct tg_call *call);
 
+/* Whether the value at index, which is to be called with something and the context, has a parameter for
+ * the latter. */
+bool tg_call_wants_context(lua_State *L, int index);
+
 /* Makes the context when the call is bare: may raise. */
 void tg_call_push_context(lua_State *L, struct tg_call *call);
 

@@ -178,17 +178,6 @@ static const struct tg_interceptor_ops ops = {run};
 
 /* --- Made from a table ------------------------------------------------------------------------ */
 
-/* Whether the function on top takes one parameter at most: another would be the context. */
-static bool takes_one(lua_State *L)
-{
-    lua_Debug ar;
-    if (!lua_isfunction(L, -1))
-        return false;
-    lua_pushvalue(L, -1);
-    lua_getinfo(L, ">u", &ar);
-    return !ar.isvararg && ar.nparams <= 1;
-}
-
 static void take_function(lua_State *L, struct tg_lua_interceptor *made, enum tg_stage stage)
 {
     if (lua_isnil(L, -1)) {
@@ -224,7 +213,7 @@ struct tg_lua_interceptor *tg_lua_interceptor_new(lua_State *L, int index,
 
     lua_getfield(L, index, "handler");
     made->handler = !lua_isnil(L, -1);
-    made->plain = takes_one(L);
+    made->plain = !tg_call_wants_context(L, -1);
     take_function(L, made, TG_STAGE_ENTER);
     for (int i = made->handler ? 1 : 0; i < TG_LUA_STAGES; i++) {
         lua_getfield(L, index, stage_fields[i]);
