@@ -59,6 +59,7 @@ static void need_context(lua_State *L, struct tg_call *call)
     lua_replace(L, AT_CONTEXT);
 }
 
+/* What is left on the stack is the next stage's to take away. */
 static void take_result(lua_State *L, struct tg_call *call)
 {
     if (call->bare) { /* a handler's, then: there is no context to be given back */
@@ -67,21 +68,23 @@ static void take_result(lua_State *L, struct tg_call *call)
         tg_response_check(L, call->exchange);
         return;
     }
-    need_context(L, call);
+    if (call->running->plain && call->stage == TG_STAGE_ENTER)
+        need_context(L, call);
     if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
+        /* as it was */
     } else if (call->running->handler && call->stage == TG_STAGE_ENTER) {
         lua_setfield(L, AT_CONTEXT, "response");
     } else if (is_context(L, lua_gettop(L), call)) {
         take_context(L, lua_gettop(L));
-        lua_pop(L, 1);
     } else {
         luaL_error(L, "%s of %s returned a %s, expected nothing or the context",
                    tg_stage_name(call->stage), call->running->base.name, luaL_typename(L, -1));
     }
     lua_pushvalue(L, AT_RESPONSE);
-    lua_gettable(L, AT_CONTEXT);
-    tg_response_check(L, call->exchange);
+    if (lua_gettable(L, AT_CONTEXT) == LUA_TNIL)
+        call->exchange->responded = TG_RESPONDED_NOT;
+    else
+        tg_response_check(L, call->exchange);
 }
 
 /* --- Stage after stage ------------------------------------------------------------------------ */

@@ -47,11 +47,10 @@ static int check_status(lua_State *L, int index, bool part)
 void tg_response_check(lua_State *L, struct tg_exchange *x)
 {
     x->responded = TG_RESPONDED_NOT; /* until it is seen to be one */
-    if (!lua_isnil(L, -1)) {
-        x->response_status = check_status(L, lua_gettop(L), false);
-        x->responded = TG_RESPONDED_SCRIPT;
-    }
-    lua_pop(L, 1);
+    if (lua_isnil(L, -1))
+        return;
+    x->response_status = check_status(L, lua_gettop(L), false);
+    x->responded = TG_RESPONDED_SCRIPT;
 }
 
 /* --- From C ----------------------------------------------------------------------------------- */

@@ -8,7 +8,7 @@
 
 struct tg_call;
 
-/* After a stage: takes ctx.response off the top and tells the engine whether it is one.  Raises when it is
+/* After a stage: tells the engine whether ctx.response, on top, is a response; it stays there.  Raises when it is
  * not a valid one. */
 void tg_response_check(lua_State *L, struct tg_exchange *x);
 
