@@ -151,9 +151,9 @@ static void log_failure(const struct tg_exchange *x, const char *outcome)
 {
     const struct tg_error *e = &x->error;
     enum tg_level level = e->status >= 500 ? TG_LOG_ERROR : TG_LOG_INFO;
-    tg_log(x->engine->log, level, "%s: %s after %" PRIu64 " bytes: %s of %s: %s%s%s",
+    tg_log(x->engine->log, level, "%s: %s after %" PRIu64 " bytes: %s%s%s: %s%s%s",
            tg_exchange_route(x), outcome, x->writer.bytes, tg_stage_name(e->stage),
-           e->interceptor ? e->interceptor : "the chain",
+           e->interceptor ? " of " : "", e->interceptor ? e->interceptor : "",
            e->message ? e->message : "not enough memory", e->traceback ? "; " : "",
            e->traceback ? e->traceback : "");
 }
@@ -456,7 +456,7 @@ static enum tg_step next_body(struct tg_exchange *x)
     if (x->writer.committed)
         return end_sent(x);
     if (!x->responded) {
-        tg_exchange_fail(x, 500, "no response", NULL);
+        tg_exchange_fail(x, 500, "no response: nobody has returned one, or set ctx.response", NULL);
         x->phase = TG_PHASE_GIVE_UP;
         return TG_STEP_DONE;
     }

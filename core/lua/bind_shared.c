@@ -294,6 +294,13 @@ static size_t check_bytes(lua_State *L, int index)
     if (lua_isnoneornil(L, index))
         return 0;
     luaL_checktype(L, index, LUA_TTABLE);
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        lua_pop(L, 1);
+        if (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "bytes") != 0)
+            luaL_error(L, "tg.shared: unknown option %s; there is bytes",
+                       luaL_tolstring(L, -1, NULL));
+    }
     lua_getfield(L, index, "bytes");
     lua_Integer bytes = luaL_optinteger(L, -1, 0);
     luaL_argcheck(L, bytes >= 0, index, "bytes are not negative");

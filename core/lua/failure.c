@@ -125,16 +125,54 @@ static int status_of(lua_State *L, int index)
     return isnum && status >= 400 && status <= 599 ? (int)status : 500;
 }
 
-static void push_message(lua_State *L, int index)
+static bool is_closed(lua_State *L, int index)
+{
+    tg_failure_push_closed(L);
+    bool same = lua_rawequal(L, -1, index);
+    lua_pop(L, 1);
+    return same;
+}
+
+/* What fits of the fields that are texts, numbers and booleans: " name = value, …", or "". */
+static void show_raised(lua_State *L, int index, char *text, size_t size)
+{
+    size_t used = 0;
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        bool is_text = lua_type(L, -1) == LUA_TSTRING;
+        if (lua_type(L, -2) == LUA_TSTRING &&
+            (is_text || lua_isnumber(L, -1) || lua_isboolean(L, -1))) {
+            const char *quote = is_text ? "\"" : "";
+            const char *value = luaL_tolstring(L, -1, NULL);
+            int n = snprintf(text + used, size - used, "%s %s = %s%s%s", used ? "," : "",
+                             lua_tostring(L, -3), quote, value, quote);
+            lua_pop(L, 1);
+            if (n < 0 || (size_t)n >= size - used)
+                text[used] = 0; /* what does not fit is left out */
+            else
+                used += (size_t)n;
+        }
+        lua_pop(L, 1);
+    }
+}
+
+void tg_failure_push_text(lua_State *L, int index)
 {
     index = lua_absindex(L, index);
     if (raw_field(L, index, "message") == LUA_TSTRING)
         return;
     lua_pop(L, 1);
-    if (lua_type(L, index) == LUA_TSTRING || lua_type(L, index) == LUA_TNUMBER)
+    char fields[512] = "";
+    if (lua_type(L, index) == LUA_TSTRING || lua_type(L, index) == LUA_TNUMBER) {
         lua_pushvalue(L, index);
-    else
-        lua_pushfstring(L, "(a %s was raised)", luaL_typename(L, index));
+    } else if (is_closed(L, index)) {
+        lua_pushliteral(L, "(tg.closed was raised: the client has gone, or the response is over)");
+    } else {
+        if (lua_istable(L, index))
+            show_raised(L, index, fields, sizeof fields);
+        lua_pushfstring(L, "(a %s was raised%s%s)", luaL_typename(L, index), *fields ? ":" : "",
+                        fields);
+    }
 }
 
 /* Stack: value, traceback or nil.  Leaves the err table in their place. */
@@ -145,7 +183,7 @@ static void build(lua_State *L, const struct tg_call *call)
     const struct tg_interceptor *running = tg_exchange_running(x);
 
     lua_createtable(L, 0, 8);
-    push_message(L, value);
+    tg_failure_push_text(L, value);
     lua_setfield(L, -2, "message");
     lua_pushvalue(L, value);
     lua_setfield(L, -2, "value");

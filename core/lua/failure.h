@@ -15,6 +15,9 @@ enum tg_step tg_failure_step(struct tg_call *call, enum tg_lua_result result);
 /* Pushes the err table for an `error` stage; makes one when what failed was not in Lua. Raises. */
 void tg_failure_push(lua_State *L, struct tg_call *call);
 
+/* Pushes a text for what was raised, the value at index, without calling any metamethod of it. */
+void tg_failure_push_text(lua_State *L, int index);
+
 /* The error value that writes raise when the client has gone: tg.closed. */
 void tg_failure_push_closed(lua_State *L);
 int tg_failure_raise_closed(lua_State *L) __attribute__((noreturn));

@@ -59,9 +59,28 @@ static void need_context(lua_State *L, struct tg_call *call)
     lua_replace(L, AT_CONTEXT);
 }
 
+static bool is_handling(const struct tg_call *call)
+{
+    return call->running->handler && call->stage == TG_STAGE_ENTER;
+}
+
+/* A handler that returns nil, a message and perhaps what to raise has failed so: `return tg.fetch(…)`. */
+static void check_returned(lua_State *L)
+{
+    enum { FIRST = AT_LAST + 1, MESSAGE, FAILURE };
+    if (lua_isnil(L, FIRST) && lua_type(L, MESSAGE) == LUA_TSTRING) {
+        if (!lua_istable(L, FAILURE))
+            luaL_error(L, "no response, but nil and: %s", lua_tostring(L, MESSAGE));
+        lua_error(L);
+    }
+    lua_settop(L, FIRST);
+}
+
 /* What is left on the stack is the next stage's to take away. */
 static void take_result(lua_State *L, struct tg_call *call)
 {
+    if (is_handling(call))
+        check_returned(L);
     if (call->bare) { /* a handler's, then: there is no context to be given back */
         lua_pushvalue(L, -1);
         lua_setiuservalue(L, AT_REQUEST, TG_CALL_CONTEXT);
@@ -72,12 +91,14 @@ static void take_result(lua_State *L, struct tg_call *call)
         need_context(L, call);
     if (lua_isnil(L, -1)) {
         /* as it was */
-    } else if (call->running->handler && call->stage == TG_STAGE_ENTER) {
+    } else if (is_handling(call)) {
         lua_setfield(L, AT_CONTEXT, "response");
     } else if (is_context(L, lua_gettop(L), call)) {
         take_context(L, lua_gettop(L));
     } else {
-        luaL_error(L, "%s of %s returned a %s, expected nothing or the context",
+        luaL_error(L,
+                   "%s of %s returned a %s, expected nothing or the context (a response goes to "
+                   "ctx.response)",
                    tg_stage_name(call->stage), call->running->base.name, luaL_typename(L, -1));
     }
     lua_pushvalue(L, AT_RESPONSE);
@@ -94,7 +115,7 @@ static const struct tg_interceptor_ops ops;
 /* Pushes the stage's function and its arguments, and says how many. */
 static int push_stage(lua_State *L, struct tg_call *call)
 {
-    bool handler = call->running->handler && call->stage == TG_STAGE_ENTER;
+    bool handler = is_handling(call);
     int nargs = 0;
     lua_settop(L, AT_LAST);
     if (call->exchange->responded == TG_RESPONDED_PLAIN ||
@@ -133,7 +154,8 @@ static int run_stages(lua_State *L, struct tg_call *call)
 {
     do {
         int nargs = push_stage(L, call);
-        lua_callk(L, nargs, 1, (lua_KContext)call, stage_ended);
+        int nresults = is_handling(call) ? 3 : 1;
+        lua_callk(L, nargs, nresults, (lua_KContext)call, stage_ended);
         take_result(L, call);
     } while (has_next(call));
     return tg_exchange_next_is_body(call->exchange) ? tg_body_produce(L, call) : 0;

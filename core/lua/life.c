@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 
+#include "lua/failure.h"
 #include "lua/task.h"
 #include "util/buf.h"
 
@@ -48,11 +49,13 @@ static int push_failure(lua_State *L)
     tg_task_push_error(L, life->task);
     const char *traceback = lua_tostring(L, -1);
     if (life->problem) {
-        add_problem(life->problem, luaL_tolstring(L, -2, NULL), traceback);
+        tg_failure_push_text(L, -2);
+        add_problem(life->problem, lua_tostring(L, -1), traceback);
         return 0;
     }
-    tg_log(tg_lua_log(life->lua), TG_LOG_ERROR, "%s: %s%s%s", life->running,
-           luaL_tolstring(L, -2, NULL), traceback ? "; " : "", traceback ? traceback : "");
+    tg_failure_push_text(L, -2);
+    tg_log(tg_lua_log(life->lua), TG_LOG_ERROR, "%s: %s%s%s", life->running, lua_tostring(L, -1),
+           traceback ? "; " : "", traceback ? traceback : "");
     return 0;
 }
 

@@ -1,7 +1,9 @@
 /* response.c - response tables: { status = 200, headers = { … }, body = … }. */
 #include "lua/response.h"
 
+#include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 #include <lauxlib.h>
 
@@ -40,6 +42,9 @@ static int check_status(lua_State *L, int index, bool part)
     lua_getfield(L, index, "status");
     if (lua_isnil(L, -1))
         luaL_error(L, "a response has a status or a body, this has neither");
+    if (!lua_isnumber(L, -1) || lua_type(L, -1) == LUA_TSTRING)
+        return luaL_error(L, "the status of a response is an integer in 200..999, this is a %s",
+                          luaL_typename(L, -1));
     return luaL_error(L, "the status of a response is an integer in 200..999, this is %s",
                       luaL_tolstring(L, -1, NULL));
 }
@@ -51,6 +56,43 @@ void tg_response_check(lua_State *L, struct tg_exchange *x)
         return;
     x->response_status = check_status(L, lua_gettop(L), false);
     x->responded = TG_RESPONDED_SCRIPT;
+}
+
+static bool same_from(const char *a, const char *b)
+{
+    return strcasecmp(a, b) == 0;
+}
+
+/* Whether it differs by case, or by one letter that is missing, too many, another, or one too early. */
+static bool is_nearly(const char *a, const char *b)
+{
+    while (*a && tolower((unsigned char)*a) == *b) {
+        a++;
+        b++;
+    }
+    if (same_from(a, b) || (*a && same_from(a + 1, b)) || (*b && same_from(a, b + 1)))
+        return true;
+    if (!*a || !*b)
+        return false;
+    return same_from(a + 1, b + 1) ||
+           (a[1] && a[0] == b[1] && a[1] == b[0] && same_from(a + 2, b + 2));
+}
+
+/* Scripts may keep what they like in a response, but "header" and "satus" would be lost without a word. */
+static void check_keys(lua_State *L, int index)
+{
+    static const char *const known[] = {"body", "headers", "status"};
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        lua_pop(L, 1);
+        const char *key = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+        bool exact = false;
+        for (size_t i = 0; i < 3; i++)
+            exact = exact || strcmp(key, known[i]) == 0;
+        for (size_t i = 0; i < 3 && !exact; i++)
+            if (is_nearly(key, known[i]))
+                luaL_error(L, "a response has no \"%s\", did you mean \"%s\"?", key, known[i]);
+    }
 }
 
 /* --- From C ----------------------------------------------------------------------------------- */
@@ -222,6 +264,7 @@ void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
         take_untouched(L, x, untouched, info);
         return;
     }
+    check_keys(L, index);
     int type = lua_getfield(L, index, "headers");
     if (type == LUA_TTABLE)
         take_headers(L, x, info);

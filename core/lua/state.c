@@ -11,6 +11,7 @@
 
 #include "lua/bind_coroutine.h"
 #include "lua/embed.h"
+#include "lua/failure.h"
 #include "lua/slice.h"
 #include "lua/state_impl.h"
 #include "util/mem.h"
@@ -231,19 +232,25 @@ void tg_lua_free(struct tg_lua *lua)
 
 /* --- The door --------------------------------------------------------------------------------- */
 
-/* An error that was raised outside of any function of Lua's has no traceback worth a line: it is that
- * of a file that does not load. */
-static int add_traceback(lua_State *L)
+bool tg_lua_is_in_script(lua_State *L, int level)
 {
     lua_Debug ar;
-    const char *message = luaL_tolstring(L, 1, NULL);
-    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    for (; lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "S", &ar);
-        if (*ar.what == 'C')
-            continue;
-        luaL_traceback(L, L, message, 1);
-        break;
+        if (*ar.what != 'C')
+            return true;
     }
+    return false;
+}
+
+static int add_traceback(lua_State *L)
+{
+    if (luaL_getmetafield(L, 1, "__tostring") == LUA_TNIL)
+        tg_failure_push_text(L, 1);
+    else
+        luaL_tolstring(L, 1, NULL);
+    if (tg_lua_is_in_script(L, 1))
+        luaL_traceback(L, L, lua_tostring(L, -1), 1);
     return 1;
 }
 

@@ -122,7 +122,10 @@ static int keep_failure(lua_State *L)
         lua_pushvalue(co, -1); /* closers are given what stays */
         lua_xmove(co, L, 1);
     }
-    luaL_traceback(L, co, NULL, 0);
+    if (task->cause != LUA_NOREF || tg_lua_is_in_script(co, 0))
+        luaL_traceback(L, co, NULL, 0);
+    else
+        lua_pushnil(L);
     if (task->cause != LUA_NOREF)
         add_cause(L, task);
     lua_rawseti(L, -3, 2);

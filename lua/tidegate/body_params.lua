@@ -1,8 +1,10 @@
 --- tg.body_params: an interceptor that reads a request's body whole, and what it says.
 
 local core = require("tidegate.core")
+local options = require("tidegate.options")
 
 local PARAMS_MAX = 1000
+local KNOWN = { max_params = "an integer of more than zero", pass = "boolean" }
 local FORM = "application/x-www-form-urlencoded"
 
 ---@class tidegate.BodyParamsOptions
@@ -54,14 +56,12 @@ end
 --- query and query_list), either into request.body_params too. What is no JSON, or a form with too
 --- many parameters, is 400; a body of another type 415, and one larger than limits.body_buffer 413.
 --- A request without a body passes as it is.
----@param options? tidegate.BodyParamsOptions
+---@param given? tidegate.BodyParamsOptions
 ---@return tidegate.Interceptor
-local function body_params(options)
-  options = options or {}
-  local most = options.max_params or PARAMS_MAX
-  if math.type(most) ~= "integer" or most < 1 then
-    error("tg.body_params: max_params: expected an integer of one or more", 2)
-  end
+local function body_params(given)
+  given = given or {}
+  options.check("tg.body_params", given, KNOWN)
+  local most = given.max_params or PARAMS_MAX
   return {
     name = "body_params",
     enter = function(ctx)
@@ -72,7 +72,7 @@ local function body_params(options)
       local media_type, charset = content_type(request)
       local json, form = is_json(media_type), media_type == FORM
       if not json and not form then
-        if not options.pass then
+        if not given.pass then
           local got = media_type == "" and "no type" or media_type
           refuse(415, "expected JSON or a form, got " .. got)
         end

@@ -252,7 +252,7 @@ local function errors_of(err, files)
     local message = cut(tostring(err.message), MESSAGE_MAX)
     list[#list + 1] = {
       message = message,
-      where = ("%s of %s"):format(err.stage or "-", err.interceptor or "the chain"),
+      where = (err.stage or "-") .. (err.interceptor and " of " .. err.interceptor or ""),
       value = value_lines(err),
       frames = frames_of(err, message, files),
       traceback = tostring(err.traceback or ""),

@@ -21,7 +21,8 @@ local Error = {
 ---@param fields? table<string, any> more fields of err.value
 function errors.raise(status, message, fields)
   if math.type(status) ~= "integer" or status < 400 or status > 599 then
-    error("tg.error: status: expected an integer in 400..599", 2)
+    local got = type(status) == "string" and ("%q"):format(status) or tostring(status)
+    error("tg.error: status: expected an integer in 400..599, got " .. got, 2)
   end
   local value = {}
   for name, field in pairs(fields or {}) do
@@ -101,6 +102,11 @@ end
 function errors.on_error(options)
   if type(options) ~= "table" or type(options.handle) ~= "function" then
     error("tg.on_error: expected { match = …, handle = function }", 2)
+  end
+  for name in pairs(options) do
+    if name ~= "match" and name ~= "handle" and name ~= "name" then
+      error(("tg.on_error: unknown option %s; there are handle, match, name"):format(name), 2)
+    end
   end
   local match, handle = options.match, options.handle
   local list = type(match) == "table" and match[1] ~= nil and match or { match }

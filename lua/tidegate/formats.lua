@@ -69,10 +69,12 @@ end
 ---@param media_type string
 ---@param options tidegate.FormatOptions
 function formats.add(media_type, options)
-  if type(options) ~= "table" or type(options.element) ~= "function" then
-    return core.format(media_type, options) -- which says what is wrong with it
+  local fit = type(options) == "table" and type(options.element) == "function"
+  local given = fit and has_functions(options) and wrap(options) or options
+  local ok, why = pcall(core.format, media_type, given) -- it says what is wrong with them
+  if not ok then
+    error(why, 2)
   end
-  return core.format(media_type, has_functions(options) and wrap(options) or options)
 end
 
 return formats

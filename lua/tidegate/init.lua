@@ -59,6 +59,9 @@ end
 ---@param status? integer 301, 302, 303 (the default), 307 or 308
 ---@return tidegate.Response
 function tg.redirect(url, status)
+  if type(url) ~= "string" then
+    error("tg.redirect: expected a URL, got " .. type(url), 2)
+  end
   return { status = status or 303, headers = { Location = url } }
 end
 

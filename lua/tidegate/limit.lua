@@ -4,6 +4,7 @@
 --- requests so far are paid for.
 
 local core = require("tidegate.core")
+local options = require("tidegate.options")
 
 local TRIES = 100 -- another worker may take a turn between a look and its change
 
@@ -15,16 +16,14 @@ local TRIES = 100 -- another worker may take a turn between a look and its chang
 ---@field status? integer            of the refusal (429)
 ---@field on_limited? fun(ctx: tidegate.Context, retry_after: integer): tidegate.Response?
 
-local function positive(options, name, default)
-  local value = options[name]
-  if value == nil then
-    value = default
-  end
-  if type(value) ~= "number" or value <= 0 or value ~= value then
-    error(("tg.limit: %s: expected a number of more than zero"):format(name), 3)
-  end
-  return value
-end
+local KNOWN = {
+  rate = "a number of more than zero",
+  burst = "a number of more than zero",
+  key = "function",
+  store = "string",
+  status = "an integer of more than zero",
+  on_limited = "function",
+}
 
 local function peer(ctx)
   return ctx.request.remote_addr
@@ -49,20 +48,18 @@ end
 
 --- Refuses with 429 and Retry-After (RFC 6585, section 4; RFC 9110, 10.2.3) what comes faster than
 --- rate a second, bursts of `burst` allowed.
----@param options tidegate.LimitOptions
+---@param given tidegate.LimitOptions
 ---@return tidegate.Interceptor
-local function limit(options)
-  if type(options) ~= "table" then
-    error("tg.limit: expected a table of options", 2)
+local function limit(given)
+  options.check("tg.limit", given, KNOWN)
+  if not given.rate then
+    options.mistake("tg.limit: rate: expected a number of more than zero, got nothing")
   end
-  local interval = 1 / positive(options, "rate")
-  local room = interval * positive(options, "burst", 1)
-  local key_of = options.key or peer
-  if type(key_of) ~= "function" then
-    error("tg.limit: key: expected a function", 2)
-  end
-  local store = core.shared(options.store or "tidegate.limit")
-  local status = options.status or 429
+  local interval = 1 / given.rate
+  local room = interval * (given.burst or 1)
+  local key_of = given.key or peer
+  local store = core.shared(given.store or "tidegate.limit")
+  local status = given.status or 429
   return {
     name = "limit",
     enter = function(ctx)
@@ -72,7 +69,7 @@ local function limit(options)
         return
       end
       local seconds = math.ceil(wait)
-      local response = options.on_limited and options.on_limited(ctx, seconds)
+      local response = given.on_limited and given.on_limited(ctx, seconds)
         or { status = status, headers = {}, body = "Too Many Requests\n" }
       response.headers = response.headers or {}
       response.headers["Retry-After"] = response.headers["Retry-After"] or tostring(seconds)

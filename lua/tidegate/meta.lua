@@ -909,7 +909,8 @@ function Context:response_sent() end
 ---@field status integer of the answer when nobody handles it
 ---@field suppressed tidegate.Err[] what was being handled when this was raised
 
---- What a handler returns, or an interceptor sets as ctx.response.
+--- What a handler returns, or an interceptor sets as ctx.response. It may have other keys, but none
+--- that looks like one of these misspelt.
 ---@class tidegate.Response
 ---@field status? integer 200..999; 200 when there is a body
 ---@field headers? table<string, string|number|(string|number)[]> a list: the field is repeated

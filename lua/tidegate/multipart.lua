@@ -169,6 +169,9 @@ end
 ---@return fun(source: table, last: tidegate.Part?): tidegate.Part?
 ---@return table source
 local function multipart(request, options)
+  if type(request) ~= "table" and type(request) ~= "userdata" then
+    error("tg.multipart: expected a request, got a " .. type(request), 2)
+  end
   local value = request.headers["content-type"] or ""
   if value:match("^%s*([^;%s]*)"):lower() ~= "multipart/form-data" then
     refuse(415, "expected multipart/form-data")

@@ -5,7 +5,7 @@
 local core = require("tidegate.core")
 local balance = require("tidegate.upstream.balance")
 local health = require("tidegate.upstream.health")
-local options = require("tidegate.upstream.options")
+local options = require("tidegate.options")
 local Target = require("tidegate.upstream.target")
 
 ---@class tidegate.PoolOptions
@@ -66,12 +66,12 @@ local function new(given)
     targets[i] = Target.new(spec, "tg.pool")
   end
   if #targets == 0 then
-    error("tg.pool: targets: expected a list of at least one", 0)
+    options.mistake("tg.pool: targets: expected a list of at least one")
   end
   local choose = balance[given.balance or "round_robin"]
   if not choose then
-    error(("tg.pool: balance: there are round_robin, least_connections and hash, not %s")
-      :format(given.balance), 0)
+    options.mistake("tg.pool: balance: there are round_robin, least_connections and hash, not %s",
+      given.balance)
   end
   if given.health then
     health.new(given.health):start(targets)

@@ -2,7 +2,7 @@
 --- response back. Both stream.
 
 local core = require("tidegate.core")
-local options = require("tidegate.upstream.options")
+local options = require("tidegate.options")
 local pool = require("tidegate.pool")
 local Target = require("tidegate.upstream.target")
 
@@ -151,7 +151,7 @@ end
 local function check(given)
   options.check("tg.proxy", given, KNOWN)
   if given.forwarded and not STYLES[given.forwarded] then
-    error("tg.proxy: forwarded: there are x, forwarded and none, not " .. given.forwarded, 0)
+    options.mistake("tg.proxy: forwarded: there are x, forwarded and none, not %s", given.forwarded)
   end
 end
 

@@ -381,7 +381,7 @@ describe("tg.proxy", function()
     for text, why in pairs({
       ['"ftp://x"'] = "expected the URL of a server",
       ['"http://a/x?y"'] = "expected the URL of a server",
-      ['42'] = "expected a table",
+      ['42'] = "a target is a URL or a table",
       ['{ weight = 1 }'] = "a target has a url",
       ['"http://a", { strp = "/x" }'] = 'unknown option "strp"',
       ['"http://a", { timeout = -1 }'] = "timeout: expected a number of zero or more",

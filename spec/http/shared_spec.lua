@@ -184,7 +184,7 @@ describe("tg.limit", function()
 
   it("refuses bad options when the script loads", function()
     for code, message in pairs({
-      ["tg.limit()"] = "expected a table of options",
+      ["tg.limit()"] = "expected a table",
       ["tg.limit({})"] = "rate: expected a number of more than zero",
       ["tg.limit({ rate = 1, burst = -1 })"] = "burst: expected a number",
       ["tg.limit({ rate = 1, key = 1 })"] = "key: expected a function",

@@ -288,12 +288,12 @@ describe("a service table", function()
     it("what is no list", function()
       assert.equal('routes: expected a list, found the key "/a"',
         problem_of({ routes = { ["/a"] = { get = f } } }))
-      assert.equal("routes: the list has a hole at 2",
+      assert.equal("routes: the list has a hole at 2: what stands there is nil",
         problem_of({ routes = { { "/a", get = f }, nil, { "/b", get = f } } }))
       assert.equal("routes: unknown key 0", problem_of({ routes = { [0] = f } }))
       assert.equal("routes[1]: expected a route (a table), got a function",
         problem_of({ routes = { f } }))
-      assert.equal('routes[1] "/a": the list has a hole at 2',
+      assert.equal('routes[1] "/a": the list has a hole at 2: what stands there is nil',
         route_problem({ "/a", nil, { "/b", get = f } }))
       assert.equal("routes[1][1]: expected a route (a table), got a boolean",
         route_problem({ "/a", false }))
@@ -344,14 +344,23 @@ describe("a service table", function()
   end)
 
   describe("has a problem with a route's methods", function()
+    it("when there are none, nor any route in it: a handler's name is misspelt", function()
+      assert.equal('routes[1] "/a": no method, and no route nested in it: is its handler nil?',
+        route_problem({ "/a", get = nil }))
+      assert.equal('routes[1][1] "/a/b": no method, and no route nested in it: is its handler nil?',
+        route_problem({ "/a", { "/b", name = "b" } }))
+    end)
+
     it("that are no handlers", function()
       assert.equal('routes[1] "/users/:id": get: expected a function or a list of interceptors, '
         .. "got a string", route_problem({ "/users/:id", get = "show" }))
       assert.equal('routes[1] "/a": get: the list is empty', route_problem({ "/a", get = {} }))
       assert.equal('routes[1] "/a": get[2]: expected an interceptor or a function, got a boolean',
         route_problem({ "/a", get = { f, false } }))
-      assert.equal('routes[1] "/a": get: the list has a hole at 2',
+      assert.equal('routes[1] "/a": get: the list has a hole at 2: what stands there is nil',
         route_problem({ "/a", get = { f, nil, f } }))
+      assert.equal('routes[1] "/a": get: the list has a hole at 1: what stands there is nil',
+        route_problem({ "/a", get = { nil, f } }))
       assert.equal('routes[1] "/a": get: expected a list, found the key "name"',
         route_problem({ "/a", get = { f, name = "x" } }))
     end)
@@ -402,7 +411,7 @@ describe("a service table", function()
     it("once, wherever the same table stands", function()
       local bad = { enter = 1 }
       assert.equal('routes[1] "/a": get[1]: enter: expected a function, got an integer',
-        problem_of({ routes = { { "/a", get = { bad, f } }, { "/b", interceptors = { bad } } } }))
+        problem_of({ routes = { { "/a", get = { bad, f } }, { "/b", get = f, interceptors = { bad } } } }))
     end)
   end)
 

@@ -132,7 +132,7 @@ function Check:items(where, list, first, each)
   local expected = first
   for _, index in ipairs(indices) do
     if index > expected then
-      self:problem(where, "the list has a hole at %d", expected)
+      self:problem(where, "the list has a hole at %d: what stands there is nil", expected)
     end
     if index >= first then
       each(list[index], index)

@@ -157,7 +157,7 @@ local function method_list(check, value, where, handler_name)
   end
   local before = #check.problems
   local out = {}
-  if value[1] == nil and next(value) ~= nil then
+  if #Check.split(value) == 0 and next(value) ~= nil then
     out[1] = interceptors.one(check, value, where, handler_name) or nil
   else
     local names = { list = where, handler = handler_name }
@@ -208,10 +208,13 @@ local function read_method(check, scope, key, value, name)
   }
 end
 
+--- Returns how many there are.
 local function read_methods(check, scope, route, name)
   local _, keys = Check.split(route)
+  local count = 0
   for _, key in ipairs(keys) do
     if method_of(key) then
+      count = count + 1
       read_method(check, scope, key, route[key], name)
     elseif type(key) == "string" and key:lower() == "connect" then
       check:problem(scope.label, "%s is not supported", key)
@@ -219,6 +222,7 @@ local function read_methods(check, scope, route, name)
       check:unknown_key(scope.label, key, known.route)
     end
   end
+  return count
 end
 
 ---@param parent tidegate.service.Scope
@@ -252,6 +256,7 @@ local function read_route(check, route, source, parent)
     check:problem(source, "the route is nested in itself")
     return
   end
+  local before = #check.problems
   local scope = new_scope(route, source, parent)
   read_path(check, scope, route[1], parent)
   read_host(check, scope, route.host)
@@ -262,10 +267,13 @@ local function read_route(check, route, source, parent)
   if check:is(where, route.interceptors, "table", "a list of interceptors") then
     interceptors.list(check, route.interceptors, where, scope.interceptors, { list = scope.label })
   end
-  read_methods(check, scope, route, name)
-  check:items(scope.label, route, 2, function(child, n)
+  local count = read_methods(check, scope, route, name)
+  count = count + check:items(scope.label, route, 2, function(child, n)
     read_route(check, child, ("%s[%d]"):format(source, n - 1), scope)
   end)
+  if count == 0 and #check.problems == before then
+    check:problem(scope.label, "no method, and no route nested in it: is its handler nil?")
+  end
   unused_constraints(check, scope, constraint_names)
 end
 

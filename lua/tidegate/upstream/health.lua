@@ -4,7 +4,7 @@
 --- of the script's for each server; they end with the script's generation.
 
 local core = require("tidegate.core")
-local options = require("tidegate.upstream.options")
+local options = require("tidegate.options")
 
 ---@class tidegate.HealthOptions
 ---@field path? string          what is asked for ("/")

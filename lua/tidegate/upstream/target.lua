@@ -4,7 +4,7 @@
 --- one request is let through as a trial, and what becomes of that decides.
 
 local core = require("tidegate.core")
-local options = require("tidegate.upstream.options")
+local options = require("tidegate.options")
 
 local LEAST_SHARE = 0.1 -- of its weight, that a server begins again with
 
@@ -37,7 +37,7 @@ local KNOWN = {
 local function split(url, what)
   local origin, path = url:match("^(https?://[^/?#%s]+)(/?[^?#%s]*)$")
   if not origin then
-    error(("%s: expected the URL of a server and perhaps a path, got %q"):format(what, url), 0)
+    options.mistake("%s: expected the URL of a server and perhaps a path, got %q", what, url)
   end
   return origin, (path:gsub("/$", ""))
 end
@@ -50,9 +50,12 @@ function Target.new(spec, what)
   if type(spec) == "string" then
     spec = { url = spec }
   end
+  if type(spec) ~= "table" then
+    options.mistake("%s: a target is a URL or a table, this is %s", what, options.kind_of(spec))
+  end
   options.check(what .. ": a target", spec, KNOWN)
   if not spec.url then
-    error(what .. ": a target has a url", 0)
+    options.mistake("%s: a target has a url", what)
   end
   local url, unix = spec.url, spec.unix
   if url:find("^unix:/") then

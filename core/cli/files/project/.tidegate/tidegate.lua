@@ -909,7 +909,8 @@ function Context:response_sent() end
 ---@field status integer of the answer when nobody handles it
 ---@field suppressed tidegate.Err[] what was being handled when this was raised
 
---- What a handler returns, or an interceptor sets as ctx.response.
+--- What a handler returns, or an interceptor sets as ctx.response. It may have other keys, but none
+--- that looks like one of these misspelt.
 ---@class tidegate.Response
 ---@field status? integer 200..999; 200 when there is a body
 ---@field headers? table<string, string|number|(string|number)[]> a list: the field is repeated
@@ -1235,15 +1236,15 @@ function tg.files(root, options) end
 --- query and query_list), either into request.body_params too. What is no JSON, or a form with too
 --- many parameters, is 400; a body of another type 415, and one larger than limits.body_buffer 413.
 --- A request without a body passes as it is.
----@param options? tidegate.BodyParamsOptions
+---@param given? tidegate.BodyParamsOptions
 ---@return tidegate.Interceptor
-function tg.body_params(options) end
+function tg.body_params(given) end
 
 --- Refuses with 429 and Retry-After (RFC 6585, section 4; RFC 9110, 10.2.3) what comes faster than
 --- rate a second, bursts of `burst` allowed.
----@param options tidegate.LimitOptions
+---@param given tidegate.LimitOptions
 ---@return tidegate.Interceptor
-function tg.limit(options) end
+function tg.limit(given) end
 
 --- A handler that answers with the gateway's figures, of all workers, in Prometheus's text format.
 ---@return fun(): tidegate.Response

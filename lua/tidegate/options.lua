@@ -1,11 +1,26 @@
---- Options of tg.proxy and tg.pool: named, of a type, and no others.
+--- Options of what a script calls: named, of a type, and no others. Mistakes are told of where the
+--- script has made them.
 
 local Check = require("tidegate.service.check")
 
 local options = {}
 
+--- Raises the message, with the place of the innermost function that is the script's own.
+function options.mistake(message, ...)
+  local level = 2
+  local info = debug.getinfo(level, "Sl")
+  while info and (info.currentline < 0 or info.source:find("^=tidegate%.")) do
+    level = level + 1
+    info = debug.getinfo(level, "Sl")
+  end
+  error(message:format(...), info and level or 0)
+end
+
+options.kind_of = Check.kind_of
+
 local function fail(what, name, expected, value)
-  error(("%s: %s: expected %s, got %s"):format(what, name, expected, Check.kind_of(value)), 0)
+  expected = expected:find(" ") and expected or "a " .. expected
+  options.mistake("%s: %s: expected %s, got %s", what, name, expected, Check.kind_of(value))
 end
 
 local TESTS = {
@@ -44,7 +59,7 @@ local TESTS = {
   end,
 }
 
---- Raises, in words of `what`'s caller, for what is not in `known` (name to the key of a test), or
+--- Raises, by the name of `what`, for what is not in `known` (name to the key of a test), or
 --- is not of its type.
 ---@param what string the function whose options they are
 ---@param given any
@@ -61,8 +76,8 @@ function options.check(what, given, known)
         names[#names + 1] = one
       end
       table.sort(names)
-      error(("%s: unknown option %s; there are %s"):format(what, Check.quote(name),
-        table.concat(names, ", ")), 0)
+      options.mistake("%s: unknown option %s; there are %s", what, Check.quote(name),
+        table.concat(names, ", "))
     end
     if not TESTS[test](value) then
       fail(what, name, test, value)
