@@ -99,6 +99,11 @@ struct tidegate_options {
      * TIDEGATE_OK, or why the last good script serves on.  On the thread that loads.  May be NULL. */
     void (*on_reload)(void *arg, enum tidegate_status status);
     void *on_reload_arg; /* borrowed */
+
+    /* Called, from base, when a stop is over: nothing of the gateway goes on.  It may start the gateway
+     * again, or free it.  Where base is NULL the end of tidegate_run() says it.  May be NULL. */
+    void (*on_stopped)(void *arg);
+    void *on_stopped_arg; /* borrowed */
 };
 
 /* Fills *options with the defaults; size is sizeof *options in the caller. */
@@ -110,12 +115,15 @@ TIDEGATE_API void tidegate_options_init(struct tidegate_options *options, size_t
 TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
                                                const struct tidegate_options *options);
 
-/* Listens.  A gateway that was stopped may be started again, once tidegate_run() has returned or, on a
- * host's loop, once it has drained or was stopped twice; one whose start has failed, too.  Its script is
- * then loaded anew (TIDEGATE_ESCRIPT, as from tidegate_new()); routes and interceptors of the host,
- * stores and topics are as they were.  Not from inside of what the gateway calls, and not while other
- * threads use it.  TIDEGATE_EINVAL: it runs, or drains.  TIDEGATE_EIO: tidegate_error() says what and why.  The host ignores or handles SIGPIPE from
- * here on: writes to clients that have left raise it. */
+/* Listens.  TIDEGATE_EIO: tidegate_error() says what and why, and it may be tried again.
+ *
+ * A gateway that was stopped may be started again, once tidegate_run() has returned or, on a host's loop,
+ * the stop is over: options.on_stopped.  Its script is then loaded anew, for as many workers as before;
+ * routes and interceptors of the host, stores and topics are as they were.  TIDEGATE_ESCRIPT: it does not
+ * load, and may be tried again when it does, as may one whose tidegate_new() has said so.
+ * TIDEGATE_EINVAL: it runs, or drains.
+ *
+ * The host ignores or handles SIGPIPE from here on: writes to clients that have left raise it. */
 TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
 
 /* Serves until tidegate_stop(), the first worker on this thread, each other on one of its own, with
@@ -316,8 +324,10 @@ struct tidegate_call_response {
 
 /* Any thread: runs a request, which is copied, through router and chain on the first worker, and calls
  * done on its thread with the response, whose body may have up to 16 MiB (past that it is not whole).
- * With a status of 0 when the gateway ends before.  TIDEGATE_EINVAL: the request is malformed;
- * TIDEGATE_ENOMEM. */
+ * done is called once, in tidegate_free() at the latest: a gateway that stops waits for it as for other
+ * requests, and where it ends before the response does that is not whole, with a status of 0 when it has
+ * not begun.  So is one that comes after tidegate_stop().  TIDEGATE_EINVAL: the request is malformed;
+ * TIDEGATE_ENOMEM; TIDEGATE_ECLOSED: the gateway has ended. */
 TIDEGATE_API enum tidegate_status tidegate_call(
     struct tidegate *g, const struct tidegate_call_request *request,
     void (*done)(void *arg, const struct tidegate_call_response *response), void *arg);

@@ -9,9 +9,11 @@
 
 enum { BODY_MAX = 16 << 20, HEAD_MAX = 1 << 20 };
 
-struct call {
+struct tg_call_of_host {
     struct tg_job job;
     struct tg_worker *worker;
+    LIST_ENTRY(tg_call_of_host) link; /* in worker->calls, while begun */
+    bool begun;
     struct tg_memory *memory;
     struct tg_buf head; /* of the request */
     char *request_body;
@@ -23,7 +25,7 @@ struct call {
     void *arg;
 };
 
-static void free_call(struct call *call)
+static void free_call(struct tg_call_of_host *call)
 {
     tg_memory_release(call->memory);
     tg_buf_fini(&call->head);
@@ -32,7 +34,7 @@ static void free_call(struct call *call)
     tg_free(call);
 }
 
-static void finish(struct call *call, bool whole)
+static void finish(struct tg_call_of_host *call, bool whole)
 {
     const struct tg_response_head *head = call->memory ? tg_memory_head(call->memory) : NULL;
     struct tg_buf fields;
@@ -48,12 +50,25 @@ static void finish(struct call *call, bool whole)
         response.whole = whole;
         response.headers = fields.len ? fields.p : "";
     }
+    struct tg_worker *w = call->worker;
+    bool begun = call->begun;
+    if (begun)
+        LIST_REMOVE(call, link);
     call->done(call->arg, &response);
     tg_buf_fini(&fields);
     free_call(call);
+    if (begun && LIST_EMPTY(&w->calls))
+        tg_worker_calls_over(w);
 }
 
-static void feed(struct call *call)
+void tg_calls_end(struct tg_worker *w)
+{
+    struct tg_call_of_host *call;
+    while ((call = LIST_FIRST(&w->calls)) != NULL)
+        finish(call, false);
+}
+
+static void feed(struct tg_call_of_host *call)
 {
     enum { PIECE = 16384 };
     enum tg_status status = TG_OK;
@@ -69,7 +84,7 @@ static void feed(struct call *call)
 
 static void on_change(void *arg)
 {
-    struct call *call = arg;
+    struct tg_call_of_host *call = arg;
     struct tg_memory_chunk chunk;
     feed(call);
     while (!call->over && tg_memory_peek(call->memory, &chunk)) {
@@ -83,7 +98,7 @@ static void on_change(void *arg)
 }
 
 /* A head that the intake refuses has no exchange. */
-static void refuse(struct call *call, int status)
+static void refuse(struct tg_call_of_host *call, int status)
 {
     struct tidegate_call_response response = {
         .status = status, .whole = 1, .headers = "", .body = ""};
@@ -93,9 +108,9 @@ static void refuse(struct call *call, int status)
 
 static void begin(struct tg_job *job, bool closed)
 {
-    struct call *call = (struct call *)(void *)job; /* its first member */
+    struct tg_call_of_host *call = (struct tg_call_of_host *)(void *)job; /* its first member */
     struct tg_worker *w = call->worker;
-    if (closed || !w->current || !w->server) {
+    if (closed || !w->current || !w->server || w->stops_seen) {
         finish(call, false);
         return;
     }
@@ -109,6 +124,8 @@ static void begin(struct tg_job *job, bool closed)
         refuse(call, status);
         return;
     }
+    call->begun = true;
+    LIST_INSERT_HEAD(&w->calls, call, link);
     tg_worker_begin(w, tg_memory_conn(call->memory));
     feed(call);
 }
@@ -127,6 +144,16 @@ static enum tg_status print_head(struct tg_buf *head, const struct tidegate_call
     return status == TG_OK ? tg_buf_add(head, "\r\n", 2) : status;
 }
 
+/* False: its worker has ended, and nobody would begin it. */
+static bool post(struct tg_call_of_host *call)
+{
+    struct tg_worker *w = call->worker;
+    pthread_mutex_lock(&w->lock);
+    bool posted = !w->over && tg_port_post(w->port, &call->job);
+    pthread_mutex_unlock(&w->lock);
+    return posted;
+}
+
 enum tidegate_status tidegate_call(struct tidegate *g, const struct tidegate_call_request *request,
                                    void (*done)(void *arg,
                                                 const struct tidegate_call_response *response),
@@ -134,7 +161,7 @@ enum tidegate_status tidegate_call(struct tidegate *g, const struct tidegate_cal
 {
     if (!request->method || !request->target || !done || !g->worker_count)
         return TIDEGATE_EINVAL;
-    struct call *call = tg_calloc(1, sizeof *call);
+    struct tg_call_of_host *call = tg_calloc(1, sizeof *call);
     if (!call)
         return TIDEGATE_ENOMEM;
     call->job.fn = begin;
@@ -155,7 +182,7 @@ enum tidegate_status tidegate_call(struct tidegate *g, const struct tidegate_cal
     if (request->body_len)
         memcpy(call->request_body, request->body, request->body_len);
     call->request_len = request->body_len;
-    if (tg_port_post(call->worker->port, &call->job))
+    if (post(call))
         return TIDEGATE_OK;
     free_call(call);
     return TIDEGATE_ECLOSED;

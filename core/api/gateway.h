@@ -24,9 +24,16 @@ struct tg_loader {
     pthread_mutex_t lock;
     pthread_cond_t asked;
     bool made;
-    unsigned wanted; /* under lock: reloads asked for */
-    bool quit;       /* under lock */
+    unsigned wanted;         /* under lock: reloads asked for */
+    bool quit;               /* under lock */
+    pthread_mutex_t loading; /* one at a time: a reload, or what is loaded to be started again */
     atomic_bool give_up;
+};
+
+enum tg_gateway_state {
+    TG_GATEWAY_LOADED, /* and does not listen */
+    TG_GATEWAY_STARTED,
+    TG_GATEWAY_ENDED, /* a stop is over: to be started again it has to be loaded again */
 };
 
 /* What a host has added to the script's routes and interceptors. */
@@ -67,10 +74,11 @@ struct tidegate {
     size_t limit_count;
     unsigned workers_asked; /* as the options say */
     bool watched;
-    bool sound;                   /* its options are all there: it may be started */
-    bool started;                 /* or was tried to */
-    bool refused;                 /* and has failed */
-    bool running;                 /* tidegate_run() has not returned */
+    bool sound;         /* its options are all there */
+    bool loaded;        /* its script once was, and it has workers */
+    bool running;       /* tidegate_run() has not returned */
+    atomic_bool secure; /* it listens with TLS */
+    enum tg_gateway_state state;
     struct tg_host_stage *stages; /* in the order of adding */
 
     struct tg_loader loader;
@@ -110,10 +118,22 @@ void tg_gateway_stats(void *gateway, struct tg_host_stats *out);
 void tg_gateway_loop_stats(void *gateway, unsigned worker, struct tg_loop_stats *out);
 const struct tg_route_stats *tg_gateway_routes(void *gateway, unsigned worker);
 
+/* After a stop, while no worker runs: loads the script anew for every worker, which is as new after it.
+ * On TG_EINVAL g->error has the script's problems; on a failure it may be tried again. */
+enum tg_status tg_gateway_reopen(struct tidegate *g);
+
 /* Asks for a reload.  Any thread. */
 enum tg_status tg_loader_ask(struct tidegate *g);
 enum tg_status tg_loader_open(struct tidegate *g);
 enum tg_status tg_loader_start(struct tidegate *g); /* its thread; for loops of our own */
 void tg_loader_close(struct tidegate *g);           /* gives up what is being loaded */
+
+/* Around whatever loads. */
+void tg_loader_begin(struct tidegate *g);
+void tg_loader_end(struct tidegate *g);
+
+/* On its loop's thread, or where that does not run: the requests of tidegate_call() that w has, which
+ * hear of it now. */
+void tg_calls_end(struct tg_worker *w);
 
 #endif

@@ -163,7 +163,7 @@ static enum tg_status open_others(struct tidegate *g, struct tg_generation *firs
         struct tg_generation *generation;
         status = open_worker(g, i);
         if (status == TG_OK)
-            status = load_one(g, &g->workers[i], first->number, &generation, &g->error);
+            status = load_one(g, &g->workers[i], 1, &generation, &g->error);
         if (status == TG_OK)
             status = tg_worker_serve(&g->workers[i], generation);
     }
@@ -173,7 +173,6 @@ static enum tg_status open_others(struct tidegate *g, struct tg_generation *firs
 enum tg_status tg_gateway_open(struct tidegate *g)
 {
     struct tg_generation *first;
-    uint64_t number = atomic_load(&g->common.number) + 1;
     unsigned most = g->base ? 1 : TG_WORKERS_MAX;
     g->workers = tg_calloc(most, sizeof *g->workers); /* they stay where they are */
     if (!g->workers)
@@ -186,11 +185,11 @@ enum tg_status tg_gateway_open(struct tidegate *g)
         if (!g->watch)
             return TG_EIO;
     }
-    status = load_one(g, &g->workers[0], number, &first, &g->error);
+    status = load_one(g, &g->workers[0], 1, &first, &g->error);
     if (status != TG_OK)
         return status;
     if (tg_lua_script_has_check(first->script))
-        status = tg_trial_check(g, number, &g->error);
+        status = tg_trial_check(g, 1, &g->error);
     if (status != TG_OK) {
         tg_generation_free(first);
         return status;
@@ -261,7 +260,7 @@ static void warn_of_fixed(struct tidegate *g, const struct tg_lua_script *next)
 
 static bool lacks_tls(const struct tidegate *g, const struct tg_lua_script *next)
 {
-    return !tg_lua_script_tls(next) && tg_server_is_secure(g->workers[0].server);
+    return !tg_lua_script_tls(next) && atomic_load(&g->secure);
 }
 
 static void publish(struct tidegate *g, struct tg_generation **loaded, uint64_t number)
@@ -281,32 +280,46 @@ static void log_problems(struct tidegate *g, struct tg_buf *problems, enum tg_st
         tg_log(&g->log, TG_LOG_ERROR, "reload: the last good script serves on: %s", why);
 }
 
+static void free_all(const struct tidegate *g, struct tg_generation **loaded)
+{
+    for (unsigned i = 0; i < g->worker_count; i++)
+        tg_generation_free(loaded[i]);
+}
+
+/* One for each worker, or on a failure none. */
+static enum tg_status load_all(struct tidegate *g, uint64_t number, struct tg_generation **loaded,
+                               struct tg_buf *problems)
+{
+    enum tg_status status = TG_OK;
+    for (unsigned i = 0; i < g->worker_count && status == TG_OK; i++)
+        status = load_one(g, &g->workers[i], number, &loaded[i], problems);
+    if (status == TG_OK && lacks_tls(g, loaded[0]->script)) {
+        (void)!tg_buf_addf(problems, "%s: no tls, and the gateway listens with it", g->script);
+        status = TG_EINVAL;
+    }
+    if (status == TG_OK && tg_lua_script_has_check(loaded[0]->script))
+        status = tg_trial_check(g, number, problems);
+    if (status != TG_OK)
+        free_all(g, loaded);
+    return status;
+}
+
 static enum tg_status reload(struct tidegate *g)
 {
     uint64_t began = tg_clock_ns();
     uint64_t number = atomic_load(&g->common.number) + 1;
-    enum tg_status status = TG_OK;
     struct tg_buf problems;
     struct tg_generation **loaded = tg_calloc(g->worker_count, sizeof(struct tg_generation *));
     if (!loaded)
         return TG_ENOMEM;
     tg_buf_init(&problems, TG_ERROR_MAX);
-    for (unsigned i = 0; i < g->worker_count && status == TG_OK; i++)
-        status = load_one(g, &g->workers[i], number, &loaded[i], &problems);
-    if (status == TG_OK && lacks_tls(g, loaded[0]->script)) {
-        (void)!tg_buf_addf(&problems, "%s: no tls, and the gateway listens with it", g->script);
-        status = TG_EINVAL;
-    }
-    if (status == TG_OK && tg_lua_script_has_check(loaded[0]->script))
-        status = tg_trial_check(g, number, &problems);
+    enum tg_status status = load_all(g, number, loaded, &problems);
     if (status == TG_OK) {
         report(g, loaded[0], began);
         warn_of_fixed(g, loaded[0]->script);
         publish(g, loaded, number);
     } else {
         log_problems(g, &problems, status);
-        for (unsigned i = 0; i < g->worker_count; i++)
-            tg_generation_free(loaded[i]);
     }
     tg_buf_fini(&problems);
     tg_free(loaded);
@@ -322,9 +335,43 @@ static void tell(const struct tidegate *g, enum tidegate_status status)
 enum tg_status tg_gateway_reload(struct tidegate *g)
 {
     tell(g, TIDEGATE_AGAIN);
+    tg_loader_begin(g);
     enum tg_status status = reload(g);
+    tg_loader_end(g);
     if (status != TG_OK)
         atomic_fetch_add(&g->reloads_failed, 1);
     tell(g, status == TG_EINVAL ? TIDEGATE_ESCRIPT : tg_public_status(status));
+    return status;
+}
+
+/* --- Starting again --------------------------------------------------------------------------- */
+
+static enum tg_status reopen(struct tidegate *g, struct tg_generation **loaded)
+{
+    uint64_t number = atomic_load(&g->common.number) + 1;
+    tg_buf_clear(&g->error);
+    atomic_store(&g->secure, false); /* it does not listen */
+    enum tg_status status = load_all(g, number, loaded, &g->error);
+    if (status != TG_OK)
+        return status;
+    g->last = loaded[0];
+    for (unsigned i = 0; i < g->worker_count; i++) {
+        enum tg_status served = tg_worker_serve_again(&g->workers[i], loaded[i]);
+        status = status == TG_OK ? served : status;
+    }
+    atomic_store(&g->common.number, number);
+    atomic_store(&g->common.stops, 0);
+    return status;
+}
+
+enum tg_status tg_gateway_reopen(struct tidegate *g)
+{
+    struct tg_generation **loaded = tg_calloc(g->worker_count, sizeof(struct tg_generation *));
+    if (!loaded)
+        return TG_ENOMEM;
+    tg_loader_begin(g);
+    enum tg_status status = reopen(g, loaded);
+    tg_loader_end(g);
+    tg_free(loaded);
     return status;
 }

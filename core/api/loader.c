@@ -76,6 +76,10 @@ enum tg_status tg_loader_open(struct tidegate *g)
     }
     if (pthread_mutex_init(&loader->lock, NULL) != 0)
         return TG_ENOMEM;
+    if (pthread_mutex_init(&loader->loading, NULL) != 0) {
+        pthread_mutex_destroy(&loader->lock);
+        return TG_ENOMEM;
+    }
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -83,6 +87,7 @@ enum tg_status tg_loader_open(struct tidegate *g)
     pthread_condattr_destroy(&clock);
     if (loader->made)
         return TG_OK;
+    pthread_mutex_destroy(&loader->loading);
     pthread_mutex_destroy(&loader->lock);
     return TG_ENOMEM;
 }
@@ -133,6 +138,19 @@ void tg_loader_close(struct tidegate *g)
     if (running)
         pthread_join(loader->thread, NULL);
     pthread_cond_destroy(&loader->asked);
+    pthread_mutex_destroy(&loader->loading);
     pthread_mutex_destroy(&loader->lock);
     memset(loader, 0, sizeof *loader);
+}
+
+void tg_loader_begin(struct tidegate *g)
+{
+    if (g->loader.made)
+        pthread_mutex_lock(&g->loader.loading);
+}
+
+void tg_loader_end(struct tidegate *g)
+{
+    if (g->loader.made)
+        pthread_mutex_unlock(&g->loader.loading);
 }

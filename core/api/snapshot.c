@@ -100,7 +100,7 @@ static void fill(const struct tg_worker *w, struct tidegate_worker_info *info)
 static void answer(const struct tg_worker *w, struct snapshot *snapshot, bool over)
 {
     struct visit visit = {w, snapshot, 0};
-    bool serves = !over && w->server && w->current;
+    bool serves = !over && w->server && w->current && !w->drained;
     struct tidegate_worker_info info = {.worker = w->index + 1, .ended = !serves};
     if (serves) {
         tg_server_each(w->server, tell_of, &visit);

@@ -121,19 +121,30 @@ static enum tg_status copy_limits(struct tidegate *g, const struct tidegate_opti
     return TG_OK;
 }
 
+static void copy_callbacks(struct tidegate *g, const struct tidegate_options *options)
+{
+    g->host_log = options->log;
+    g->host_log_arg = options->log_arg;
+    g->on_reload = options->on_reload;
+    g->on_reload_arg = options->on_reload_arg;
+    g->log = (struct tg_log){options->log ? pass_log : NULL, g, (enum tg_level)options->log_level};
+    g->setup = options->setup;
+    g->setup_arg = options->setup_arg;
+    g->common.access = options->access;
+    g->common.access_arg = options->access_arg;
+    g->common.on_stopped = options->on_stopped;
+    g->common.on_stopped_arg = options->on_stopped_arg;
+}
+
 static enum tg_status copy_options(struct tidegate *g, const struct tidegate_options *options)
 {
     g->base = options->base;
     g->workers_asked = options->workers;
     g->watched = options->watch;
-    g->setup = options->setup;
-    g->setup_arg = options->setup_arg;
     g->common.log = &g->log;
     g->common.stores = tg_stores_new();
     g->common.own = tg_stores_new();
     g->common.access_log = (enum tidegate_access_log)options->access_log;
-    g->common.access = options->access;
-    g->common.access_arg = options->access_arg;
     g->common.dev = options->dev;
     g->common.broker = tg_broker_new();
     g->common.alarm_signal = options->alarm_signal;
@@ -158,11 +169,13 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     return status == TG_OK ? copy_listen(g, options) : status;
 }
 
-/* What a gateway has anew each time that it starts. */
 static enum tg_status open_workers(struct tidegate *g)
 {
     enum tg_status status = tg_loader_open(g);
-    return status == TG_OK ? tg_gateway_open(g) : status;
+    if (status == TG_OK)
+        status = tg_gateway_open(g);
+    g->loaded = status == TG_OK;
+    return status;
 }
 
 static void close_workers(struct tidegate *g)
@@ -189,9 +202,15 @@ static enum tg_status open_all(struct tidegate *g, const struct tidegate_options
     return open_workers(g);
 }
 
-static bool are_options(const struct tidegate_options *options)
+/* Hosts that were compiled with an older header have fewer of them. */
+static bool take_options(struct tidegate_options *out, const struct tidegate_options *options)
 {
-    return options->size == sizeof *options && (options->script || options->script_text);
+    if (options->size < offsetof(struct tidegate_options, on_stopped) ||
+        options->size > sizeof *options)
+        return false;
+    tidegate_options_init(out, sizeof *out);
+    memcpy(out, options, options->size);
+    return out->script || out->script_text;
 }
 
 static struct tidegate *make(const struct tidegate_options *options)
@@ -200,24 +219,21 @@ static struct tidegate *make(const struct tidegate_options *options)
     if (!g)
         return NULL;
     g->made_at = tg_clock_coarse_ms();
-    g->host_log = options->log;
-    g->host_log_arg = options->log_arg;
-    g->on_reload = options->on_reload;
-    g->on_reload_arg = options->on_reload_arg;
-    g->log = (struct tg_log){options->log ? pass_log : NULL, g, (enum tg_level)options->log_level};
+    copy_callbacks(g, options);
     tg_buf_init(&g->error, TG_ERROR_MAX);
     return g;
 }
 
-enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_options *options)
+enum tidegate_status tidegate_new(struct tidegate **out, const struct tidegate_options *given)
 {
+    struct tidegate_options options;
     *out = NULL;
-    if (!are_options(options))
+    if (!take_options(&options, given))
         return TIDEGATE_EINVAL;
-    struct tidegate *g = make(options);
+    struct tidegate *g = make(&options);
     if (!g)
         return TIDEGATE_ENOMEM;
-    enum tg_status status = open_all(g, options);
+    enum tg_status status = open_all(g, &options);
     if (status == TG_EINVAL) { /* the script's problems are in g->error */
         *out = g;
         return TIDEGATE_ESCRIPT;
@@ -280,7 +296,7 @@ enum tidegate_status tidegate_route(struct tidegate *g, const char *method, cons
 {
     char name[128];
     snprintf(name, sizeof name, "%s %s", *method ? method : "any", path);
-    if (g->started || !g->worker_count || !handler)
+    if (!g->loaded || g->state != TG_GATEWAY_LOADED || !handler)
         return TIDEGATE_EINVAL;
     struct tg_host_stage *stage = new_stage(name);
     if (!stage)
@@ -298,7 +314,7 @@ enum tidegate_status tidegate_route(struct tidegate *g, const char *method, cons
 
 enum tidegate_status tidegate_intercept(struct tidegate *g, const struct tidegate_interceptor *i)
 {
-    if (g->started || !g->worker_count)
+    if (!g->loaded || g->state != TG_GATEWAY_LOADED)
         return TIDEGATE_EINVAL;
     struct tg_host_stage *stage = new_stage(i->name ? i->name : "host");
     if (!stage)
@@ -335,16 +351,17 @@ void tidegate_free(struct tidegate *g)
     tg_free(g);
 }
 
-enum tidegate_status tidegate_script_run(const struct tidegate_options *options,
+enum tidegate_status tidegate_script_run(const struct tidegate_options *given,
                                          const char *const *args, size_t arg_count, int *code)
 {
+    struct tidegate_options options;
     *code = 0;
-    if (!are_options(options) || options->base)
+    if (!take_options(&options, given) || options.base)
         return TIDEGATE_EINVAL;
-    struct tidegate *g = make(options);
+    struct tidegate *g = make(&options);
     if (!g)
         return TIDEGATE_ENOMEM;
-    enum tg_status status = copy_options(g, options);
+    enum tg_status status = copy_options(g, &options);
     if (status == TG_OK)
         status = tg_trial_run(g, args, arg_count, code, &g->error);
     if (status == TG_EINVAL || status == TG_ELIMIT)
@@ -371,39 +388,14 @@ static struct tg_server *server_of(const struct tidegate *g)
 static enum tidegate_status refused(struct tidegate *g, const char *address, const char *why,
                                     enum tg_status status)
 {
-    g->refused = true;
     set_error(g, address, why);
     return tg_public_status(status == TG_EINVAL ? TG_EIO : status);
 }
 
-/* Nothing of what was started last goes on. */
-static bool is_over(const struct tidegate *g)
-{
-    if (g->refused || (g->base && g->workers[0].drained))
-        return true;
-    return !g->base && !g->running && atomic_load(&g->common.stops);
-}
-
-static enum tidegate_status open_again(struct tidegate *g)
-{
-    close_workers(g);
-    tg_buf_clear(&g->error);
-    atomic_store(&g->common.stops, 0);
-    enum tg_status status = open_workers(g);
-    g->refused = status != TG_OK;
-    return status == TG_EINVAL ? TIDEGATE_ESCRIPT : tg_public_status(status);
-}
-
-enum tidegate_status tidegate_start(struct tidegate *g)
+static enum tidegate_status listen_all(struct tidegate *g)
 {
     const char *address;
     const char *why;
-    if (!g->sound || (g->started && !is_over(g)))
-        return TIDEGATE_EINVAL;
-    enum tidegate_status opened = g->started || !server_of(g) ? open_again(g) : TIDEGATE_OK;
-    g->started = true;
-    if (opened != TIDEGATE_OK)
-        return opened;
     for (size_t n = 0; (address = address_to_listen_on(g, n)) != NULL; n++) {
         enum tg_status status = tg_server_listen(server_of(g), address, &why);
         if (status != TG_OK)
@@ -414,6 +406,57 @@ enum tidegate_status tidegate_start(struct tidegate *g)
         if (status != TG_OK)
             return refused(g, "workers", why, status);
     }
+    atomic_store(&g->secure, tg_server_is_secure(server_of(g)));
+    return TIDEGATE_OK;
+}
+
+static enum tg_status load_first(struct tidegate *g)
+{
+    tg_buf_clear(&g->error);
+    close_workers(g);
+    return open_workers(g);
+}
+
+/* What it has then is loaded just now. */
+static enum tidegate_status reopen(struct tidegate *g)
+{
+    enum tg_status status = g->loaded ? tg_gateway_reopen(g) : load_first(g);
+    if (status != TG_OK && !g->error.len)
+        set_error(g, g->script, tg_status_text(status));
+    if (status == TG_OK)
+        g->state = TG_GATEWAY_LOADED;
+    return status == TG_EINVAL ? TIDEGATE_ESCRIPT : tg_public_status(status);
+}
+
+/* Nothing of what was started goes on. */
+static bool is_over(const struct tidegate *g)
+{
+    if (g->base)
+        return g->workers[0].drained;
+    return g->state == TG_GATEWAY_STARTED && !g->running && atomic_load(&g->common.stops);
+}
+
+enum tidegate_status tidegate_start(struct tidegate *g)
+{
+    if (!g->sound)
+        return TIDEGATE_EINVAL;
+    if (!g->loaded || is_over(g))
+        g->state = TG_GATEWAY_ENDED;
+    if (g->state == TG_GATEWAY_STARTED) {
+        set_error(g, "start", "it was started, and has not stopped");
+        return TIDEGATE_EINVAL;
+    }
+    tg_buf_clear(&g->error);
+    enum tidegate_status status = g->state == TG_GATEWAY_ENDED ? reopen(g) : TIDEGATE_OK;
+    if (status != TIDEGATE_OK)
+        return status;
+    status = listen_all(g);
+    if (status != TIDEGATE_OK) { /* none of it: it may be tried again */
+        for (unsigned i = 0; i < g->worker_count; i++)
+            tg_server_unlisten(g->workers[i].server);
+        return status;
+    }
+    g->state = TG_GATEWAY_STARTED;
     if (g->base)
         tg_worker_start(&g->workers[0]);
     return TIDEGATE_OK;
@@ -453,7 +496,7 @@ static bool start_threads(struct running *all, unsigned count)
 
 enum tidegate_status tidegate_run(struct tidegate *g)
 {
-    if (g->base || !g->started || g->refused || g->running)
+    if (g->base || g->state != TG_GATEWAY_STARTED || g->running)
         return TIDEGATE_EINVAL;
     struct running *all = tg_calloc(g->worker_count, sizeof *all);
     if (!all)
@@ -478,6 +521,7 @@ enum tidegate_status tidegate_run(struct tidegate *g)
         drained = drained && all[i].drained;
     }
     tg_free(all);
+    g->state = TG_GATEWAY_ENDED;
     g->running = false;
     if (started && !drained)
         set_error(g, "workers", "the loop of one of them has ended by itself");
@@ -498,9 +542,7 @@ void tidegate_stop(struct tidegate *g)
 
 enum tidegate_status tidegate_reload(struct tidegate *g)
 {
-    if (!server_of(g) && !g->started)
-        return TIDEGATE_EINVAL;
-    if (!g->loader.made && !g->reload)
+    if (!g->loaded)
         return TIDEGATE_EINVAL;
     return tg_public_status(tg_loader_ask(g));
 }

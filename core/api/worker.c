@@ -6,6 +6,7 @@
 
 #include <event2/event.h>
 
+#include "api/gateway.h"
 #include "api/snapshot.h"
 #include "io/loop.h"
 #include "io/port.h"
@@ -177,27 +178,49 @@ static void finish(void *arg)
 {
     struct tg_worker *w = arg;
     w->drained = true;
+    w->serving = false;
     tg_lag_stop(&w->lag);
     tg_deadline_set(&w->drain, 0);
     if (w->own_base)
         event_base_loopbreak(w->base);
+    else
+        tg_wake(w->wake); /* the host hears of it from the loop: tell() */
+}
+
+static void end_exchanges(struct tg_worker *w)
+{
+    tg_memories_close(&w->memories);
+    tg_calls_end(w);
+    tg_server_free(w->server);
+    w->server = NULL;
 }
 
 static void stop_at_once(void *arg)
 {
     struct tg_worker *w = arg;
-    tg_memories_close(&w->memories);
-    tg_server_free(w->server);
-    w->server = NULL;
+    end_exchanges(w);
     finish(w);
 }
 
 /* The last exchange has ended; the script may have something to say to that, until the drain limit. */
-static void on_drained(void *arg)
+static void stop_script(struct tg_worker *w)
 {
-    struct tg_worker *w = arg;
     if (!tg_lua_script_stop(w->current->script, finish, w))
         finish(w);
+}
+
+static void on_disconnected(void *arg)
+{
+    struct tg_worker *w = arg;
+    w->disconnected = true;
+    if (LIST_EMPTY(&w->calls))
+        stop_script(w);
+}
+
+void tg_worker_calls_over(struct tg_worker *w)
+{
+    if (w->disconnected && !w->drained)
+        stop_script(w);
 }
 
 static void stop(struct tg_worker *w)
@@ -213,9 +236,19 @@ static void stop(struct tg_worker *w)
     }
     tg_streams_stop(&w->streams); /* first: no script is to see the ends of its topics */
     tg_post_stop(w->post);
-    tg_server_stop(w->server, on_drained, w);
+    tg_server_stop(w->server, on_disconnected, w);
     if (w->limits.drain)
         tg_deadline_set(&w->drain, w->limits.drain);
+}
+
+/* The last of all: the host may start the gateway again, or free it. */
+static void tell(struct tg_worker *w)
+{
+    if (!w->drained || w->told)
+        return;
+    w->told = true;
+    if (w->common->on_stopped && !w->own_base)
+        w->common->on_stopped(w->common->on_stopped_arg);
 }
 
 static void on_wake(void *arg)
@@ -225,6 +258,7 @@ static void on_wake(void *arg)
         follow(w);
     tg_snapshot_answer(w);
     stop(w);
+    tell(w);
 }
 
 void tg_worker_wake(struct tg_worker *w)
@@ -286,6 +320,26 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
     return w->upstream ? status : TG_ENOMEM;
 }
 
+static enum tg_status open_server(struct tg_worker *w)
+{
+    struct tg_server_options server = {
+        .base = w->base,
+        .limits = &w->limits,
+        .log = w->common->log,
+        .shared = w->common->shared,
+        .addresses = w->common->addresses,
+        .connections = &w->common->connections,
+        .on_request = on_request,
+        .on_refused = on_refused,
+        .arg = w,
+    };
+    w->server = tg_server_new(&server);
+    if (!w->server)
+        return TG_ENOMEM;
+    tg_server_set_tls(w->server, tg_lua_script_tls(w->current->script));
+    return TG_OK;
+}
+
 enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
 {
     tg_access_log_init(&w->engine.access);
@@ -303,22 +357,35 @@ enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first)
     w->engine.gather = &w->gather;
     w->engine.dev = w->common->dev;
     w->engine.epoch = (uint32_t)time(NULL) + w->index * 0x9E3779B9U; /* ids differ by worker */
-    struct tg_server_options server = {
-        .base = w->base,
-        .limits = &w->limits,
-        .log = w->common->log,
-        .shared = w->common->shared,
-        .addresses = w->common->addresses,
-        .connections = &w->common->connections,
-        .on_request = on_request,
-        .on_refused = on_refused,
-        .arg = w,
-    };
-    w->server = tg_server_new(&server);
-    if (!w->server)
-        return TG_ENOMEM;
-    tg_server_set_tls(w->server, tg_lua_script_tls(first->script));
-    return TG_OK;
+    return open_server(w);
+}
+
+static void free_generations(struct tg_worker *w)
+{
+    while (w->retired) {
+        struct tg_generation *next = w->retired->next;
+        tg_generation_free(w->retired);
+        w->retired = next;
+    }
+    tg_generation_free(w->current);
+    w->current = NULL;
+    tg_generation_free(tg_worker_offer(w, NULL));
+}
+
+enum tg_status tg_worker_serve_again(struct tg_worker *w, struct tg_generation *first)
+{
+    end_exchanges(w);
+    free_generations(w);
+    tg_post_start(w->post);
+    tg_streams_start(&w->streams);
+    tg_deadline_set(&w->drain, 0);
+    w->stops_seen = 0;
+    w->serving = w->disconnected = w->drained = w->told = false;
+    pthread_mutex_lock(&w->lock);
+    w->over = false;
+    pthread_mutex_unlock(&w->lock);
+    adopt(w, first);
+    return open_server(w);
 }
 
 void tg_worker_start_alarm(struct tg_worker *w)
@@ -350,8 +417,9 @@ bool tg_worker_run(struct tg_worker *w)
     tg_worker_start(w);
     if (!w->drained)
         event_base_dispatch(w->base);
-    tg_worker_stop_alarm(w);
     tg_snapshot_end(w);
+    tg_port_run(w->port); /* what was posted in time, nobody else would look at */
+    tg_worker_stop_alarm(w);
     return w->drained;
 }
 
@@ -359,16 +427,10 @@ void tg_worker_close(struct tg_worker *w)
 {
     if (w->lock_made)
         tg_snapshot_end(w);
-    tg_memories_close(&w->memories);
-    tg_server_free(w->server);
-    tg_port_close(w->port);
-    while (w->retired) {
-        struct tg_generation *next = w->retired->next;
-        tg_generation_free(w->retired);
-        w->retired = next;
-    }
-    tg_generation_free(w->current);
-    tg_generation_free(w->next);
+    end_exchanges(w);
+    if (w->lock_made)
+        free_generations(w);
+    tg_port_close(w->port); /* now: who has waited for its jobs has left them */
     tg_upstream_free(w->upstream);
     tg_post_free(w->post);
     tg_gather_fini(&w->gather);

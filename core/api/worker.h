@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include <tidegate.h>
 
@@ -22,7 +23,8 @@
 #include "topic/post.h"
 
 struct tg_worker;
-struct tg_asked; /* snapshot.h */
+struct tg_asked;        /* snapshot.h */
+struct tg_call_of_host; /* call.c */
 
 /* One loading of the script, in one worker. */
 struct tg_generation {
@@ -39,6 +41,8 @@ struct tg_common {
     enum tidegate_access_log access_log;
     void (*access)(void *arg, const char *line); /* or NULL */
     void *access_arg;
+    void (*on_stopped)(void *arg); /* on a host's loop; or NULL */
+    void *on_stopped_arg;
     bool dev;
     bool shared;                 /* there is more than one worker */
     int alarm_signal;            /* 0: there is none, and scripts may compute for ever */
@@ -63,8 +67,10 @@ struct tg_worker {
     struct tg_deadline drain;
     bool drain_made;
     unsigned stops_seen;
-    bool serving; /* the gateway has started */
-    bool drained; /* its loop has nothing more to do */
+    bool serving;      /* the gateway has started */
+    bool disconnected; /* it has been stopped, and all connections are gone */
+    bool drained;      /* its loop has nothing more to do */
+    bool told;         /* the host knows that */
 
     struct tg_slices slices;
     struct tg_alarm alarm;
@@ -81,8 +87,9 @@ struct tg_worker {
     atomic_uint_fast64_t lua_memory; /* bytes of its states, as of the last look at the lag */
     struct tg_upstream *upstream;
     struct tg_server *server;
-    struct tg_memories memories; /* requests that come from no socket */
-    struct tg_post *post;        /* where it hears of what was published */
+    struct tg_memories memories;        /* requests that come from no socket */
+    LIST_HEAD(, tg_call_of_host) calls; /* those that the host has made */
+    struct tg_post *post;               /* where it hears of what was published */
     struct tg_streams streams;
 
     struct tg_generation *current;
@@ -103,9 +110,16 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
 /* Serves its first generation, which is the worker's from here on.  Listens to nothing yet. */
 enum tg_status tg_worker_serve(struct tg_worker *w, struct tg_generation *first);
 
+/* The same after a stop, while its loop does not run, or from a callback of the host's on it: lets go of
+ * what it had. */
+enum tg_status tg_worker_serve_again(struct tg_worker *w, struct tg_generation *first);
+
 /* Any thread: hands over a generation, for when its number is that in common.  Returns the one before
  * that was never taken, or NULL: it is the caller's. */
 struct tg_generation *tg_worker_offer(struct tg_worker *w, struct tg_generation *next);
+
+/* On the loop's thread: the last of w->calls is over. */
+void tg_worker_calls_over(struct tg_worker *w);
 
 /* On the loop's thread: a request of the current script's, that comes from no socket. */
 void tg_worker_begin(struct tg_worker *w, struct tg_conn *conn);

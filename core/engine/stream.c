@@ -119,6 +119,11 @@ void tg_streams_fini(struct tg_streams *all)
     tg_deadlines_fini(&all->deadlines);
 }
 
+void tg_streams_start(struct tg_streams *all)
+{
+    all->stopping = false;
+}
+
 void tg_streams_stop(struct tg_streams *all)
 {
     struct tg_stream *stream;

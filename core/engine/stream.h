@@ -34,6 +34,7 @@ void tg_streams_fini(struct tg_streams *all); /* its streams are closed by then 
 /* Ends the streams there are, as they are, telling each when to come back.  For those that come it is
  * too late: tg_stream_say_goodbye().  Not from inside Lua. */
 void tg_streams_stop(struct tg_streams *all);
+void tg_streams_start(struct tg_streams *all); /* for those that come from now on it is not */
 
 /* One event stream (text/event-stream), in its owner's memory. */
 struct tg_stream {

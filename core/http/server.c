@@ -762,11 +762,27 @@ static void close_listeners(struct tg_server *server)
         struct listener *l = &server->listeners[i];
         if (!l->listener)
             continue;
-        evhttp_del_accept_socket(server->http, l->bound); /* frees the listener, too */
+        evhttp_del_accept_socket(l->secure ? server->https : server->http,
+                                 l->bound); /* frees the listener, too */
         l->listener = NULL;
         if (l->path)
             unlink(l->path);
     }
+}
+
+static void forget_listeners(struct tg_server *server)
+{
+    for (size_t i = 0; i < server->listener_count; i++) {
+        tg_free(server->listeners[i].path);
+        tg_free(server->listeners[i].url);
+    }
+    server->listener_count = 0;
+}
+
+void tg_server_unlisten(struct tg_server *server)
+{
+    close_listeners(server);
+    forget_listeners(server);
 }
 
 void tg_server_stop(struct tg_server *server, void (*on_idle_fn)(void *arg), void *arg)
@@ -800,12 +816,10 @@ void tg_server_free(struct tg_server *server)
         evhttp_free(server->https);
     tg_tls_space_fini(&server->space);
     tg_tls_context_release(server->tls);
-    for (size_t i = 0; i < server->listener_count; i++) {
+    for (size_t i = 0; i < server->listener_count; i++)
         if (server->listeners[i].path && server->listeners[i].listener)
             unlink(server->listeners[i].path);
-        tg_free(server->listeners[i].path);
-        tg_free(server->listeners[i].url);
-    }
+    forget_listeners(server);
     if (server->no_reading)
         ev_token_bucket_cfg_free(server->no_reading);
     tg_deadlines_fini(&server->deadlines);

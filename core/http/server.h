@@ -55,6 +55,9 @@ bool tg_server_is_secure(const struct tg_server *server); /* it listens with TLS
 TG_MUST_CHECK enum tg_status tg_server_join(struct tg_server *server, const struct tg_server *first,
                                             const char **why);
 
+/* Closes its listeners, as if it had never listened: it may listen anew. */
+void tg_server_unlisten(struct tg_server *server);
+
 /* The nth listener as a URL, with the port it got; NULL past the last.  The server's. */
 const char *tg_server_url(const struct tg_server *server, size_t n);
 uint16_t tg_server_port(const struct tg_server *server, size_t n);

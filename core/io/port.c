@@ -34,13 +34,18 @@ static void run_all(struct jobs *jobs, bool closed)
     }
 }
 
-static void on_wake(void *arg)
+void tg_port_run(struct tg_port *port)
 {
-    struct tg_port *port = tg_port_hold(arg);
     struct jobs jobs;
+    tg_port_hold(port);
     take_all(port, &jobs);
     run_all(&jobs, false);
     tg_port_release(port);
+}
+
+static void on_wake(void *arg)
+{
+    tg_port_run(arg);
 }
 
 struct tg_port *tg_port_new(struct event_base *base)

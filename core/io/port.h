@@ -22,6 +22,9 @@ void tg_port_release(struct tg_port *port);           /* any thread; NULL is fin
 /* Any thread that holds the port.  False: the loop is gone, and fn is not called. */
 bool tg_port_post(struct tg_port *port, struct tg_job *job);
 
+/* On the loop's thread: runs now what it would run in a later turn. */
+void tg_port_run(struct tg_port *port);
+
 /* --- Waits that any thread may end ---------------------------------------------------------------- */
 
 /* What is to be resumed, once; gone after that.  Hosts have it, too, and know no more of it than its name. */

@@ -393,6 +393,11 @@ struct tg_broker *tg_post_broker(const struct tg_post *post)
     return post->broker;
 }
 
+void tg_post_start(struct tg_post *post)
+{
+    post->stopping = false;
+}
+
 void tg_post_stop(struct tg_post *post)
 {
     struct tg_seat *seat;

@@ -26,6 +26,7 @@ struct tg_broker *tg_post_broker(const struct tg_post *post);
 
 /* Ends the streams of all subscribers there are and of all that come: the worker stops. */
 void tg_post_stop(struct tg_post *post);
+void tg_post_start(struct tg_post *post); /* for those that come from now on it does not */
 
 /* --- Subscribers ------------------------------------------------------------------------------ */
 

@@ -16,14 +16,16 @@
 enum { TICKETS = 16, NOTES = 65536 };
 
 struct host {
-    struct event_base *base; /* NULL: the gateway has loops of its own */
+    struct event_base *base;
     struct tidegate *g;
-    pthread_t thread; /* of tidegate_run() */
-    bool runs;
-    enum tidegate_status ran;
     struct tidegate_ticket *tickets[TICKETS]; /* that nobody has resumed yet */
     int ticket_count;
-    char notes[NOTES]; /* what has happened, in its order */
+    pthread_t thread; /* of tidegate_run(), where the loops are the gateway's */
+    bool running;
+    enum tidegate_status ran;
+    struct host *again;   /* is started again once it has stopped */
+    pthread_mutex_t lock; /* of notes */
+    char notes[NOTES];    /* what has happened, in its order */
     bool answered;
     int ref; /* of the answer of call() */
     lua_State *L;
@@ -31,8 +33,10 @@ struct host {
 
 static void note(struct host *host, const char *what)
 {
+    pthread_mutex_lock(&host->lock);
     size_t len = strlen(host->notes);
     snprintf(host->notes + len, sizeof host->notes - len, "%s%s", len ? " " : "", what);
+    pthread_mutex_unlock(&host->lock);
 }
 
 static struct host *host_at(lua_State *L)
@@ -343,17 +347,36 @@ static const struct {
     {"POST", "/echo", echo},
 };
 
-static const char *open_gateway(struct host *host, const char *script, bool with_routes,
-                                const char *address)
+static void on_stopped(void *arg)
 {
-    const char *const listen[] = {address};
+    struct host *host = arg;
+    note(host, "stopped");
+    if (host->again && tidegate_start(host->g) == TIDEGATE_OK)
+        note(host, "started");
+    host->again = NULL;
+}
+
+struct opening {
+    const char *script;
+    const char *path;      /* instead; or NULL */
+    const char *listen[2]; /* the second one may be NULL */
+    bool with_routes;
+    bool idle; /* it is not started */
+};
+
+static const char *open_gateway(struct host *host, const struct opening *opening)
+{
+    bool with_routes = opening->with_routes;
     struct tidegate_options o;
     tidegate_options_init(&o, sizeof o);
-    o.script = "host.lua";
-    o.script_text = script;
-    o.listen = listen;
-    o.listen_count = 1;
+    o.script = opening->path ? opening->path : "host.lua";
+    o.script_text = opening->path ? NULL : opening->script;
+    o.listen = opening->listen;
+    o.listen_count = opening->listen[1] ? 2 : 1;
     o.base = host->base;
+    o.workers = 2;
+    o.on_stopped = on_stopped;
+    o.on_stopped_arg = host;
     o.setup = setup;
     o.setup_arg = host;
     enum tidegate_status status = tidegate_new(&host->g, &o);
@@ -363,25 +386,46 @@ static const char *open_gateway(struct host *host, const char *script, bool with
     for (size_t i = 0; i < sizeof routes / sizeof *routes && status == TIDEGATE_OK && with_routes;
          i++)
         status = tidegate_route(host->g, routes[i].method, routes[i].path, routes[i].fn, host);
-    if (status == TIDEGATE_OK)
+    if (status == TIDEGATE_OK && !opening->idle)
         status = tidegate_start(host->g);
     if (status == TIDEGATE_OK)
         return NULL;
     return host->g ? tidegate_error(host->g) : "no gateway";
 }
 
-/* new(script[, routes = true[, fail at[, address[, own loops]]]]) -> host; or nil, why, and the host */
+/* The options of new(), whose strings stay on the stack. */
+static bool read_opening(lua_State *L, struct opening *opening)
+{
+    opening->listen[0] = "127.0.0.1:0";
+    if (lua_isnoneornil(L, 4))
+        return false;
+    lua_getfield(L, 4, "path");
+    opening->path = lua_tostring(L, -1);
+    lua_getfield(L, 4, "listen");
+    if (!lua_isnil(L, -1))
+        opening->listen[0] = lua_tostring(L, -1);
+    lua_getfield(L, 4, "listen_too");
+    opening->listen[1] = lua_tostring(L, -1);
+    lua_getfield(L, 4, "idle");
+    opening->idle = lua_toboolean(L, -1);
+    lua_getfield(L, 4, "own");
+    return lua_toboolean(L, -1);
+}
+
+/* new(script[, routes = true[, fail at[, { path, listen, listen_too, idle, own }]]]) -> host; or nil, why and host.
+ * own: loops of its own, two of them. */
 static int p_new(lua_State *L)
 {
-    const char *script = luaL_checkstring(L, 1);
-    bool with_routes = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
+    struct opening opening = {.script = luaL_checkstring(L, 1)};
+    opening.with_routes = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
     unsigned fail_at = (unsigned)luaL_optinteger(L, 3, 0);
-    lua_settop(L, 5);
+    bool own = read_opening(L, &opening);
     struct host *host = lua_newuserdatauv(L, sizeof *host, 0);
-    *host = (struct host){.base = lua_toboolean(L, 5) ? NULL : event_base_new(), .ref = LUA_NOREF};
+    *host = (struct host){.base = own ? NULL : event_base_new(), .ref = LUA_NOREF};
+    pthread_mutex_init(&host->lock, NULL);
     luaL_setmetatable(L, HOST);
     tg_mem_fail_at(fail_at);
-    const char *why = open_gateway(host, script, with_routes, luaL_optstring(L, 4, "127.0.0.1:0"));
+    const char *why = open_gateway(host, &opening);
     tg_mem_fail_at(0);
     if (!why)
         return 1;
@@ -391,6 +435,21 @@ static int p_new(lua_State *L)
     return 3;
 }
 
+static int h_port(lua_State *L)
+{
+    lua_pushinteger(L, tidegate_port(host_at(L)->g, 0));
+    return 1;
+}
+
+/* --- Its life ----------------------------------------------------------------------------------- */
+
+static int push_status(lua_State *L, const struct host *host, enum tidegate_status status)
+{
+    lua_pushinteger(L, status);
+    lua_pushstring(L, tidegate_error(host->g));
+    return 2;
+}
+
 /* start([fail at]) -> status, error */
 static int h_start(lua_State *L)
 {
@@ -398,46 +457,40 @@ static int h_start(lua_State *L)
     tg_mem_fail_at((unsigned)luaL_optinteger(L, 2, 0));
     enum tidegate_status status = tidegate_start(host->g);
     tg_mem_fail_at(0);
-    lua_pushinteger(L, status);
-    lua_pushstring(L, tidegate_error(host->g));
-    return 2;
+    return push_status(L, host, status);
 }
 
+/* stop([again]): it is started again from its own callback */
 static int h_stop(lua_State *L)
 {
-    tidegate_stop(host_at(L)->g);
+    struct host *host = host_at(L);
+    host->again = lua_toboolean(L, 2) ? host : NULL;
+    tidegate_stop(host->g);
     return 0;
 }
 
-static void *run(void *arg)
+static void *run_on_thread(void *arg)
 {
     struct host *host = arg;
     host->ran = tidegate_run(host->g);
     return NULL;
 }
 
-/* run(): on a thread of its own, until stop(); join() -> what it returned */
+/* run(): on a thread of its own */
 static int h_run(lua_State *L)
 {
     struct host *host = host_at(L);
-    host->runs = pthread_create(&host->thread, NULL, run, host) == 0;
+    host->running = pthread_create(&host->thread, NULL, run_on_thread, host) == 0;
     return 0;
 }
 
+/* join() -> status, error, of what run() has begun */
 static int h_join(lua_State *L)
 {
     struct host *host = host_at(L);
-    if (host->runs)
-        pthread_join(host->thread, NULL);
-    host->runs = false;
-    lua_pushinteger(L, host->ran);
-    return 1;
-}
-
-static int h_port(lua_State *L)
-{
-    lua_pushinteger(L, tidegate_port(host_at(L)->g, 0));
-    return 1;
+    pthread_join(host->thread, NULL);
+    host->running = false;
+    return push_status(L, host, host->ran);
 }
 
 /* loop(seconds): some turns */
@@ -469,6 +522,23 @@ static void on_answer(void *arg, const struct tidegate_call_response *response)
     lua_pushlstring(L, response->body, response->body_len);
     lua_setfield(L, -2, "body");
     host->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static void on_noted_answer(void *arg, const struct tidegate_call_response *response)
+{
+    char text[64];
+    snprintf(text, sizeof text, "answer:%d:%zu:%s", response->status, response->body_len,
+             response->whole ? "whole" : "broken");
+    note(arg, text);
+}
+
+/* ask(target) -> status: what is answered is a note, some time */
+static int h_ask(lua_State *L)
+{
+    struct host *host = host_at(L);
+    struct tidegate_call_request request = {"GET", luaL_checkstring(L, 2), NULL, NULL, 0};
+    lua_pushinteger(L, tidegate_call(host->g, &request, on_noted_answer, host));
+    return 1;
 }
 
 /* call(method, target, headers, body[, fail at]) -> { status, whole, headers, body }; or nil */
@@ -522,8 +592,10 @@ static int h_resume(lua_State *L)
 static int h_notes(lua_State *L)
 {
     struct host *host = host_at(L);
+    pthread_mutex_lock(&host->lock);
     lua_pushstring(L, host->notes);
     *host->notes = '\0';
+    pthread_mutex_unlock(&host->lock);
     return 1;
 }
 
@@ -579,11 +651,10 @@ static int h_publish(lua_State *L)
 static int h_free(lua_State *L)
 {
     struct host *host = host_at(L);
-    if (host->runs) {
+    if (host->running) {
         tidegate_stop(host->g);
         tidegate_stop(host->g);
-        pthread_join(host->thread, NULL);
-        host->runs = false;
+        h_join(L);
     }
     tidegate_free(host->g);
     host->g = NULL;
@@ -615,8 +686,8 @@ static const luaL_Reg methods[] = {
     {"free", h_free},       {"close", h_close},   {"shared", h_shared},
     {"publish", h_publish}, {"reload", h_reload}, {"generation", h_generation},
     {"start", h_start},     {"stop", h_stop},     {"run", h_run},
-    {"join", h_join},       {"__close", h_close}, {"__gc", h_close},
-    {NULL, NULL},
+    {"join", h_join},       {"ask", h_ask},       {"__close", h_close},
+    {"__gc", h_close},      {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {{"new", p_new}, {"blocks", p_blocks}, {NULL, NULL}};

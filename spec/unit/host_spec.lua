@@ -318,13 +318,13 @@ describe("a gateway that has stopped", function()
   end)
 
   it("starts again with loops of its own, and is freed while streams are open (B67)", function()
-    local host <close> = assert(probe.new(COUNTER, true, 0, nil, true))
+    local host <close> = assert(probe.new(COUNTER, true, 0, { own = true }))
     for round = 1, 3 do
       host:run()
       assert.matches(" " .. round .. "$", raw.get(host:port(), "/").body)
       if round < 3 then
         host:stop()
-        assert.equal(0, host:join())
+        assert.equal(0, (host:join()))
         assert.is_true(host:start() == 0)
       end
     end
@@ -335,7 +335,7 @@ describe("a gateway that has stopped", function()
   end)
 
   it("may be stopped before it runs, and started again", function()
-    local host <close> = assert(probe.new(COUNTER, true, 0, nil, true))
+    local host <close> = assert(probe.new(COUNTER, true, 0, { own = true }))
     host:stop()
     assert.same({ 0, "" }, { host:start() })
     host:run()
@@ -344,7 +344,7 @@ describe("a gateway that has stopped", function()
 
   it("starts when what was in its way has gone: an address, a script's fault", function()
     local other = assert(harness.listen(0))
-    local refused, why, host = probe.new(COUNTER, true, 0, "127.0.0.1:" .. other:port())
+    local refused, why, host = probe.new(COUNTER, true, 0, { listen = "127.0.0.1:" .. other:port() })
     assert.is_nil(refused)
     assert.matches("Address already in use", why)
     assert.is_true(host:start() < 0)
@@ -437,5 +437,262 @@ describe("memory that gives out", function()
       end
       assert.equal(whole, host:call("GET", target).body)
     end
+  end)
+end)
+
+-- Turns the loop until fn() says so, or fails.
+local function turn(host, fn, what)
+  local deadline = harness.now() + 20000
+  while not fn() do
+    assert(harness.now() < deadline, what or "in vain")
+    host:loop(0.002)
+  end
+end
+
+-- Notes until one has the pattern.
+local function notes_with(host, pattern)
+  local notes = ""
+  turn(host, function()
+    notes = notes .. host:notes() .. " "
+    return notes:find(pattern)
+  end, pattern)
+  return notes
+end
+
+local COUNTS = [[
+local tg = require("tidegate")
+local n = 0
+return {
+  on_start = function() tg.shared("s"):incr("starts") end,
+  on_stop = function() tg.shared("s"):incr("stops") end,
+  limits = { drain = 0.2 },
+  routes = {
+    { "/", get = function() n = n + 1 return { body = tostring(n) } end },
+    { "/life", get = function()
+      local s = tg.shared("s")
+      return { body = ("%s %s"):format(s:get("starts"), s:get("stops")) }
+    end },
+    { "/topic", get = function() return { body = tg.topic("t") } end },
+    { "/slow", get = function() tg.sleep(0.05) return { body = "slow" } end },
+    { "/never", get = function() tg.sleep(1000) end },
+    { "/half", get = function()
+      return { body = function(out) out:write("half") out:flush() tg.sleep(1000) end }
+    end },
+  },
+}]]
+
+describe("a gateway that was stopped", function()
+  local function get(host, target, sent)
+    local c = assert(raw.connect(host:port()))
+    c:send("GET " .. target .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+    if sent then return c end
+    local response
+    turn(host, function()
+      response = response or c:read_response(0)
+      return response
+    end, target)
+    c:close()
+    return response
+  end
+
+  it("is started again, and has loaded its script again (B67)", function()
+    local host <close> = assert(probe.new(COUNTS))
+    for round = 1, 3 do
+      assert.equal("1", host:call("GET", "/").body)
+      assert.equal("2", host:call("GET", "/").body)
+      assert.equal(("%d %s"):format(round, round == 1 and "nil" or round - 1), host:call("GET", "/life").body)
+      assert.equal(5, #host:call("GET", "/body/5").body)
+      assert.equal(round, host:generation())
+      host:notes()
+      host:stop()
+      assert.is_true(host:start() < 0)
+      notes_with(host, "stopped")
+      assert.is_nil(raw.connect(host:port()))
+      assert.same({ 0, "" }, { host:start() })
+      assert(raw.connect(host:port())):close()
+    end
+  end)
+
+  it("may be started from the callback that says so, also when it was stopped at once", function()
+    local host <close> = assert(probe.new(COUNTS))
+    for round = 1, 3 do
+      local c = get(host, "/never", true)
+      assert.equal("1", host:call("GET", "/").body)
+      host:stop(true)
+      if round > 1 then host:stop(true) end
+      assert.matches("stopped started", notes_with(host, "started"))
+      c:close()
+    end
+  end)
+
+  it("has streams as before, and what was shared and published", function()
+    local host <close> = assert(probe.new(COUNTS))
+    local c = get(host, "/topic", true)
+    host:publish("t", "one")
+    for _ = 1, 10 do host:loop(0.002) end
+    host:stop(true)
+    notes_with(host, "started")
+    c:close()
+    local d <close> = get(host, "/topic", true)
+    for _ = 1, 10 do host:loop(0.002) end
+    assert.equal(0, host:publish("t", "two"))
+    for _ = 1, 10 do host:loop(0.002) end
+    assert.is_truthy(d:read_until("data: two"))
+  end)
+
+  it("is not started while its script does not load, and then is", function()
+    local path = server.folder() .. "/app.lua"
+    finally(function() server.remove_folder(path:match("(.*)/")) end)
+    server.write(path, COUNTS)
+    local host <close> = assert(probe.new("", false, 0, { path = path }))
+    assert.equal("1", host:call("GET", "/").body)
+    server.write(path, "return 1 +")
+    assert.equal(0, host:reload())
+    for _ = 1, 10 do host:loop(0.002) end
+    assert.equal("2", host:call("GET", "/").body)
+    host:stop()
+    notes_with(host, "stopped")
+    for _ = 1, 2 do
+      local status, why = host:start()
+      assert.equal(-4, status)
+      assert.matches("app.lua:1", why)
+    end
+    server.write(path, (COUNTS:gsub("body = tostring%(n%)", 'body = "new"')))
+    assert.same({ 0, "" }, { host:start() })
+    assert.equal("new", host:call("GET", "/").body)
+    assert.equal(0, host:reload())
+    turn(host, function() return host:generation() == 3 end)
+  end)
+
+  it("stops again while it has not begun, and is freed in any state", function()
+    for _, close in ipairs({ false, true }) do
+      local host <close> = assert(probe.new(COUNTS, true, 0, { idle = true }))
+      host:stop()
+      notes_with(host, "stopped")
+      assert.equal(0, (host:start()))
+      assert.equal("1", host:call("GET", "/").body)
+      host:stop()
+      if close then host:free() end
+    end
+  end)
+
+  it("runs its threads again where the loops are its own", function()
+    local host <close> = assert(probe.new(COUNTS, true, 0, { own = true }))
+    local starts = 0
+    for round = 1, 3 do
+      host:run()
+      local c <close> = assert(raw.connect(host:port()))
+      c:send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+      assert.equal("1", c:read_response().body)
+      assert.is_true(host:start() < 0)
+      assert.equal(0, host:reload())
+      host:stop()
+      if round == 2 then host:stop() end
+      assert.equal(0, (host:join()))
+      assert.is_true(host:ask("/") < 0)
+      assert.equal(0, (host:start()))
+      starts = starts + 1
+    end
+    assert.equal(3, starts)
+    assert.is_true(host:generation() >= 4)
+  end)
+end)
+
+describe("a gateway that could not be started", function()
+  it("is started when it can be, and has listened to nothing meanwhile", function()
+    local taken = assert(probe.new(COUNTS))
+    local address = "127.0.0.1:" .. taken:port()
+    local other = assert(harness.listen(0))
+    local first = other:port()
+    other:close()
+    local host <close> = assert(probe.new(COUNTS, true, 0, { listen = "127.0.0.1:" .. first, listen_too = address, idle = true }))
+    for _ = 1, 3 do
+      local status, why = host:start()
+      assert.equal(-3, status)
+      assert.matches("in use", why)
+      assert.equal(0, host:port())
+      assert.is_nil(raw.connect(first))
+    end
+    assert.equal(0, (host:route("GET", "/late")))
+    taken:close()
+    assert.same({ 0, first }, { (host:start()), host:port() })
+    assert.equal("1", host:call("GET", "/").body)
+    host:stop()
+    notes_with(host, "stopped")
+    taken = assert(probe.new(COUNTS, true, 0, { listen = address }))
+    assert.equal(-3, (host:start()))
+    taken:close()
+    assert.equal(0, (host:start()))
+    assert.equal("1", host:call("GET", "/").body)
+  end)
+end)
+
+describe("requests without a socket", function()
+  it("are waited for by a stop", function()
+    local host <close> = assert(probe.new(COUNTS))
+    assert.equal(0, host:ask("/slow"))
+    host:loop()
+    host:stop()
+    assert.matches("answer:200:4:whole stopped", notes_with(host, "stopped"))
+  end)
+
+  it("end when the time of a stop is over, or it is one at once, and are told so once", function()
+    for _, stops in ipairs({ 1, 2 }) do
+      local host <close> = assert(probe.new(COUNTS))
+      for _, target in ipairs({ "/never", "/half", "/suspend" }) do assert.equal(0, host:ask(target)) end
+      for _ = 1, 10 do host:loop(0.002) end
+      host:notes()
+      for _ = 1, stops do host:stop() end
+      host:ask("/")
+      local notes = notes_with(host, "stopped")
+      for _ = 1, 3 do host:loop() end
+      notes = notes .. host:notes()
+      assert.equal(3, select(2, notes:gsub("answer:0:0:broken", "")), notes)
+      assert.equal(1, select(2, notes:gsub("answer:200:4:broken", "")), notes)
+      host:free()
+      assert.not_matches("answer", host:notes())
+    end
+  end)
+
+  it("hear of the gateway's end, begun or not", function()
+    local host <close> = assert(probe.new(COUNTS))
+    for _, target in ipairs({ "/never", "/half" }) do assert.equal(0, host:ask(target)) end
+    for _ = 1, 10 do host:loop(0.002) end
+    assert.equal(0, host:ask("/"))
+    host:notes()
+    host:free()
+    local notes = host:notes()
+    assert.equal(3, select(2, notes:gsub("answer", "")), notes)
+  end)
+
+  it("are answered once by a gateway with threads, whenever it stops", function()
+    local host <close> = assert(probe.new(COUNTS, true, 0, { own = true }))
+    for _ = 1, 3 do
+      local asked = 0
+      for _ = 1, 3 do
+        assert.equal(0, host:ask("/slow"))
+        asked = asked + 1
+      end
+      host:run()
+      for i = 1, 50 do
+        if host:ask(i % 2 == 0 and "/" or "/half") == 0 then asked = asked + 1 end
+        if i == 25 then host:stop() end
+      end
+      assert.equal(0, (host:join()))
+      assert.equal(asked, select(2, host:notes():gsub("answer", "")))
+      assert.equal(0, (host:start()))
+    end
+  end)
+end)
+
+describe("a script that waits for its host", function()
+  it("may be freed when it was resumed and has not heard of it", function()
+    local host <close> = assert(probe.new([[
+      local tg = require("tidegate")
+      return { routes = {}, on_start = function() tg.background(function() work() end) work() end }]], false))
+    for _ = 1, 5 do host:loop() end
+    assert.is_true(host:resume() > 0)
+    host:free()
+    assert.matches("cancelled", host:notes())
   end)
 end)
