@@ -285,6 +285,8 @@ static enum body_kind begin(lua_State *L, struct tg_call *call, int index, bool 
     tg_response_take(L, x, index, part, &info);
     lua_getfield(L, index, "body");
     int body = lua_gettop(L);
+    if (info.headless || lua_isnil(L, body)) /* else nothing is lost by a key that is misspelled */
+        tg_response_check_keys(L, index);
     tg_fetch_response_unwrap(L, body);
     enum body_kind kind = kind_of(L, body);
     call->out.choice = 0;

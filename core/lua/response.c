@@ -79,7 +79,7 @@ static bool is_nearly(const char *a, const char *b)
 }
 
 /* Scripts may keep what they like in a response, but "header" and "satus" would be lost without a word. */
-static void check_keys(lua_State *L, int index)
+void tg_response_check_keys(lua_State *L, int index)
 {
     static const char *const known[] = {"body", "headers", "status"};
     lua_pushnil(L);
@@ -256,7 +256,7 @@ void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
 {
     index = lua_absindex(L, index);
     int status = check_status(L, index, part);
-    *info = (struct tg_response_info){NULL, 0, TG_LENGTH_UNKNOWN};
+    *info = (struct tg_response_info){.length = TG_LENGTH_UNKNOWN};
     tg_buf_clear(&x->fields);
     x->head = (struct tg_response_head){.status = status};
     const struct tg_fetch_body *untouched = tg_fetch_response_untouched(L, index);
@@ -264,11 +264,11 @@ void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
         take_untouched(L, x, untouched, info);
         return;
     }
-    check_keys(L, index);
     int type = lua_getfield(L, index, "headers");
+    info->headless = type == LUA_TNIL;
     if (type == LUA_TTABLE)
         take_headers(L, x, info);
-    else if (type != LUA_TNIL)
+    else if (!info->headless)
         luaL_error(L, "the headers of a response are a table, these are a %s",
                    luaL_typename(L, -1));
     lua_pop(L, 1);

@@ -20,11 +20,15 @@ struct tg_response_info {
     const char *content_type; /* on the Lua stack, in the table; NULL when there is none */
     size_t content_type_len;
     uint64_t length; /* Content-Length, or TG_LENGTH_UNKNOWN */
+    bool headless;   /* it has no headers */
 };
 
 /* Takes the status and the fields of the response table at index into the exchange's head. Raises on
  * what must not go on the wire.  With part its body may come later: without a status it is 200. */
 void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
                       struct tg_response_info *info);
+
+/* Of a response that lacks something: raises for a key that is nearly one of its fields. */
+void tg_response_check_keys(lua_State *L, int index);
 
 #endif
