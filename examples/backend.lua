@@ -15,17 +15,19 @@ local function hello(request)
       path = request.path,
       forwarded_for = request.headers["x-forwarded-for"],
       gateway = request.headers["x-gateway"],
+      user = request.headers["x-user"],
     },
   }
 end
 
---- Three numbers, a while apart.
+--- Three numbers or as many as are asked for; with a pause before each.
 local function numbers(request)
-  local pause = tonumber(request.query.pause) or 0.1
+  local pause = tonumber(request.query.pause) or 0
+  local count = math.tointeger(request.query.count) or 3
   return {
     headers = { ["Content-Type"] = "application/json" },
     body = tg.generate(function(yield)
-      for i = 1, 3 do
+      for i = 1, count do
         tg.sleep(pause)
         yield(i)
       end

@@ -21,20 +21,6 @@ local read = tg.sse(function(events, ctx)
   events:subscribe(ctx.room, { after = events.last_id or "" })
 end, { retry = 1000 })
 
-local function decoded(text)
-  return (text:gsub("+", " "):gsub("%%(%x%x)", function(hex)
-    return string.char(tonumber(hex, 16))
-  end))
-end
-
-local function fields(body)
-  local form = {}
-  for name, value in body:gmatch("([^&=]+)=([^&]*)") do
-    form[decoded(name)] = decoded(value)
-  end
-  return form
-end
-
 --- Trimmed; nil for nothing, for too much, and for what is no UTF-8.
 local function checked(text, most)
   text = (text or ""):match("^%s*(.-)%s*$")
@@ -43,7 +29,7 @@ local function checked(text, most)
 end
 
 local function say(request, ctx)
-  local form = fields(request.body:all())
+  local form = request.form_params or {}
   local name, text = checked(form.name, NAME_MAX), checked(form.text, TEXT_MAX)
   if not name or not text then
     return tg.response("a message has a name and a text\n", 422)
@@ -119,7 +105,8 @@ return {
   listen = "127.0.0.1:8080",
   routes = {
     { "/", get = page },
-    { "/rooms/:room", post = say, interceptors = { rooms }, constraints = { room = "[a-z0-9]+" },
+    { "/rooms/:room", interceptors = { rooms }, constraints = { room = "[a-z0-9]+" },
+      post = { tg.body_params(), say },
       { "/events", get = read } },
   },
 }

@@ -4,6 +4,8 @@
 -- Then try:
 -- curl -i http://127.0.0.1:8080/api/hello/world
 -- curl -T README.md http://127.0.0.1:8080/api/echo
+-- curl -H 'Authorization: Bearer tea' http://127.0.0.1:8080/members/hello/world
+-- curl --compressed -H 'Authorization: Bearer tea' http://127.0.0.1:8080/members/numbers?count=900
 -- curl -N http://127.0.0.1:8080/page
 -- curl http://127.0.0.1:8080/status
 
@@ -21,12 +23,33 @@ local pool = tg.pool({
   health = { path = "/health", interval = 2 },
 })
 
---- Bodies stream both ways; headers are rewritten on the way there and back.
+--- Bodies stream both ways; headers are rewritten on the way there and back. Nobody but this
+--- gateway may say who the user is.
 local api = tg.proxy(pool, {
   strip = "/api",
-  request_headers = { ["X-Gateway"] = "tidegate" },
+  request_headers = { ["X-Gateway"] = "tidegate", ["X-User"] = false },
   response_headers = { ["X-Secret"] = false },
 })
+
+local TOKENS = { tea = "ada", swordfish = "grace" }
+
+--- Members have a token. The servers are told who it is, and not the token.
+local members_only = {
+  name = "members_only",
+  enter = function(ctx)
+    local headers = ctx.request.headers
+    ctx.user = TOKENS[(headers.authorization or ""):match("^Bearer (%w+)$")]
+    if not ctx.user then
+      ctx.response = { status = 401, headers = { ["WWW-Authenticate"] = "Bearer" } }
+    end
+    headers["X-User"] = ctx.user
+    headers.authorization = nil
+  end,
+}
+
+local by_user = tg.limit({ rate = 1, burst = 20, key = function(ctx) return ctx.user end })
+
+local members = tg.proxy(pool, { strip = "/members", response_headers = { ["X-Secret"] = false } })
 
 --- One part of the page: what the server says goes to the client as it comes. One that cannot be
 --- asked is null; the others are there all the same.
@@ -72,6 +95,7 @@ return {
   listen = "127.0.0.1:8080",
   routes = {
     { "/api/*rest", any = api },
+    { "/members/*rest", interceptors = { tg.compress(), members_only, by_user }, any = members },
     { "/page", get = page },
     { "/status", get = function() return { body = pool:status() } end },
   },

@@ -35,7 +35,7 @@ end
 local function read_json(request)
   local value, why = core.json.decode(request.body:all())
   if value == nil then
-    refuse(400, "the request's body is no JSON: " .. why)
+    refuse(400, (why:gsub("^the text", "the request's body")))
   end
   request.json_params = value
   request.body_params = value

@@ -73,7 +73,7 @@ describe("an installed libtidegate", function()
   for _, static in ipairs({ false, true }) do
     local how = static and "the archive" or "the shared object"
 
-    it("serves two gateways on a host's loop, linked with " .. how, function()
+    it("serves two gateways on a host's loop, linked with " .. how .. " (B67, B70)", function()
       local program = build("embed", "tidegate libevent", static)
       assert.equal(not static, sh("LD_LIBRARY_PATH=$1/lib ldd $2", dir, program)
         :find("libtidegate.so.0 => " .. dir, 1, true) ~= nil)
@@ -91,7 +91,7 @@ describe("an installed libtidegate", function()
       assert.equal("", process:output("stderr"))
     end)
 
-    it("streams a gigabyte, and lets scripts wait for C, linked with " .. how, function()
+    it("streams a gigabyte, and lets scripts wait for C, linked with " .. how .. " (B68, B70)", function()
       local process <close>, url = start(build("embed-stream", "tidegate lua5.4", static))
       local hello = curl.run({ url .. "/work/hello" })
       assert.same({ 200, "HELLO" }, { hello.status, hello.stdout })

@@ -131,7 +131,7 @@ describe("examples/gateway.lua", function()
 
   it("answers each of its curl lines", function()
     local lines = curl_lines(read("examples/gateway.lua"), "%-%- curl ([^\n]*)")
-    assert.equal(4, #lines)
+    assert.equal(6, #lines)
     for _, line in ipairs(lines) do
       local arguments = words(line)
       for i, word in ipairs(arguments) do arguments[i] = word:gsub("^http://127%.0%.0%.1:8080", s.url) end
@@ -146,6 +146,36 @@ describe("examples/gateway.lua", function()
     assert.equal(read("README.md"), curl.run({ "-T", "README.md", s.url .. "/api/echo" }).stdout)
   end)
 
+  it("tells its servers who a member is, whatever the client says, and not by which token (B75)", function()
+    local function ask(path, ...)
+      return curl.run({ "-H", "X-User: root", s.url .. path, ... })
+    end
+    local member = { "-H", "Authorization: Bearer swordfish" }
+    assert.matches('"user":"grace"', ask("/members/hello/x", table.unpack(member)).stdout)
+    assert.is_nil(ask("/api/hello/x", table.unpack(member)).stdout:find('"user"', 1, true))
+    local nobody = ask("/members/hello/x", "-i")
+    assert.equal(401, nobody.status)
+    assert.matches("WWW%-Authenticate: Bearer", nobody.stdout)
+    assert.equal(401, ask("/members/hello/x", "-H", "Authorization: Bearer guess").status)
+  end)
+
+  it("codes what is long for members, and lets each ask so often (B78)", function()
+    local arguments = { "-H", "Authorization: Bearer tea", s.url .. "/members/numbers?count=900" }
+    local plain = curl.run(arguments)
+    local coded = curl.run(table.move(arguments, 1, 3, 4, { "-i", "-H", "Accept-Encoding: gzip" }))
+    assert.equal(900, select(2, plain.stdout:gsub("%d+", "")))
+    assert.matches("Content%-Encoding: gzip", coded.stdout)
+    assert.is_true(#coded.stdout < #plain.stdout)
+    local status
+    for _ = 1, 200 do
+      status = curl.run(arguments).status
+      if status ~= 200 then break end
+    end
+    assert.equal(429, status)
+    arguments[2] = "Authorization: Bearer swordfish"
+    assert.equal(200, curl.run(arguments).status)
+  end)
+
   it("makes one document of two, in the time of the slower, its parts as they come (B77)", timed(function()
     local result = curl.run({ "-N", s.url .. "/page" })
     assert.equal('{"quick":[1,2,3],"slow":[1,2,3]}\n', result.stdout)
@@ -158,6 +188,66 @@ describe("examples/gateway.lua", function()
     assert.equal('{"quick":null,"slow":[1,2,3]}\n', curl.run({ s.url .. "/page" }).stdout)
     for _ = 1, 8 do assert.equal(200, curl.run({ s.url .. "/api/hello/x" }).status) end
     s:wait_log("warn upstream http", 5) -- left alone, or unhealthy: whichever is first
+  end)
+end)
+
+describe("examples/readings.lua", function()
+  local store, s
+
+  setup(function()
+    store = server.start({ file = "examples/store.lua", args = { "--quiet" } })
+    s = server.start({ file = "examples/readings.lua", env = { STORE = store.url } })
+  end)
+  teardown(function()
+    s:stop()
+    if not store.stopped then store:stop() end
+  end)
+
+  local function run(line, ...)
+    local arguments = words(line)
+    for i, word in ipairs(arguments) do arguments[i] = word:gsub("^http://127%.0%.0%.1:8080", s.url) end
+    return curl.run(table.move({ ... }, 1, select("#", ...), #arguments + 1, arguments))
+  end
+
+  local function rows(...) return curl.run({ "-H", "Accept: application/x-ndjson", s.url .. "/readings", ... }).stdout end
+
+  it("answers each of its curl lines: what is added is listed, as what is asked for", function()
+    local lines = curl_lines(read("examples/readings.lua"), "%-%- curl ([^\n]*)")
+    local results = {}
+    for n, line in ipairs(lines) do results[n] = run(line) end
+    local status = {}
+    for n, result in ipairs(results) do status[n] = result.status end
+    assert.same({ 201, 201, 422, 200, 200, 200 }, status)
+    assert.equal('{"problems":{"gauge":"a name of lower-case letters, digits and hyphens",'
+      .. '"metres":"a number from -20 to 20"},"status":422,"title":"the reading is not valid"}', results[3].stdout)
+    assert.matches('^%[{"at":%d+,"gauge":"dover","id":1,"metres":1.5},{"at":%d+,"gauge":"calais","id":2,"metres":2.25}%]$',
+      results[4].stdout)
+    assert.matches("^at,gauge,id,metres\r\n%d+,dover,1,1.5\r\n%d+,calais,2,2.25\r\n$", results[5].stdout)
+    assert.matches('^{"at":%d+,"gauge":"dover","id":1,"metres":1.5}\n$', results[6].stdout)
+  end)
+
+  it("streams what is more than a page", function()
+    local _, before = rows():gsub("\n", "")
+    for _ = 1, 120 do
+      assert.equal(201, curl.run({ "-d", "gauge=hull", "-d", "metres=0", s.url .. "/readings" }).status)
+    end
+    local _, after = rows():gsub("\n", "")
+    assert.equal(before + 120, after)
+  end)
+
+  it("says what is wrong with a request, and only that", function()
+    local bad = run("--json '[1' http://127.0.0.1:8080/readings")
+    assert.same({ 400, '{"status":400,"title":"the request\'s body is no JSON: it ends too early"}' },
+      { bad.status, bad.stdout })
+    assert.equal(400, run("--json 5 http://127.0.0.1:8080/readings").status)
+    assert.equal(415, run("-d x -H 'Content-Type: text/plain' http://127.0.0.1:8080/readings").status)
+  end)
+
+  it("is a 502 without its store, whether it is written to or read (B74)", function()
+    store:stop()
+    assert.equal(502, run("-d gauge=hull -d metres=1 http://127.0.0.1:8080/readings").status)
+    local read_from = run("http://127.0.0.1:8080/readings")
+    assert.same({ 502, "Bad Gateway\n" }, { read_from.status, read_from.stdout })
   end)
 end)
 
