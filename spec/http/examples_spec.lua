@@ -1,5 +1,6 @@
 -- What the README says, done: its curl lines, and the example that they go to.
 local curl = require("curl")
+local raw = require("raw")
 local server = require("server")
 local timed = require("timed")
 
@@ -272,6 +273,31 @@ describe("examples/chat.lua", function()
     end
     assert.equal(404, curl.run({ s.url .. "/rooms/No%20Room/events" }).status)
     assert.matches("<title>Chat</title>", curl.run({ s.url .. "/" }).stdout)
+  end)
+end)
+
+describe("examples/dashboard.lua", function()
+  it("tells each stream the figures of one worker, and after a reload of the new script alone (B57)", function()
+    local script = read("examples/dashboard.lua")
+    local s <close> = server.start({ script = script, args = { "--workers", "2" }, env = { PAUSE = "0.05" } })
+    assert.matches("<title>Dashboard</title>", curl.run({ s.url .. "/" }).stdout)
+    assert.equal("done\n", curl.run({ s.url .. "/work" }).stdout)
+    local stream <close> = raw.connect(s.port)
+    stream:send("GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+    local head, seen = stream:read_head(30), ""
+    local function await(pattern)
+      local from = #seen + 1
+      while not seen:find(pattern, from) do seen = seen .. assert(stream:read_chunk(head, 30)) end
+    end
+    await('"generation":1,.-"title":"The gate","watching":1')
+    server.write(s.script, (script:gsub("The gate", "The new gate")))
+    s:kill("HUP")
+    await('"generation":2,.-"title":"The new gate"')
+    for _ = 1, 10 do await("\n\n") end
+    assert.is_nil(seen:match('"title":"The new gate".*("title":"The gate")'))
+    local ids = {}
+    for id in seen:gmatch("id: %w+%-(%d+)") do ids[#ids + 1] = math.tointeger(id) end
+    for n = 3, #ids do assert.equal(ids[n - 1] + 1, ids[n]) end
   end)
 end)
 
