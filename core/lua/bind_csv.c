@@ -1,12 +1,11 @@
 /* bind_csv.c - columns, header and separator of rows. */
 #include "lua/bind_csv.h"
 
-#include <string.h>
-
 #include <lauxlib.h>
 
 #include "lua/bind_sequence.h"
 #include "lua/body_kind.h"
+#include "lua/options.h"
 #include "lua/print_impl.h"
 
 #define CSV_TYPE "tidegate.Csv"
@@ -16,16 +15,7 @@
 static void check_names(lua_State *L)
 {
     static const char *const names[] = {"columns", "header", "separator", NULL};
-    lua_pushnil(L);
-    while (lua_next(L, 2)) {
-        lua_pop(L, 1);
-        const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
-        size_t i = 0;
-        while (names[i] && strcmp(names[i], name) != 0)
-            i++;
-        if (!names[i])
-            luaL_error(L, "tg.csv: unknown option %s", name);
-    }
+    tg_options_check_names(L, 2, "tg.csv", names);
 }
 
 /* A copy of the list, or nil, into the userdata on top. */

@@ -7,6 +7,7 @@
 
 #include "body/writer.h"
 #include "http/head.h"
+#include "lua/options.h"
 #include "util/mem.h"
 
 #define FORMAT_TYPE "tidegate.Format"
@@ -99,16 +100,7 @@ static void check_options(lua_State *L)
 {
     static const char *const names[] = {"element", "begin",        "between", "after",
                                         "finish",  "content_type", NULL};
-    lua_pushnil(L);
-    while (lua_next(L, 2)) {
-        lua_pop(L, 1);
-        const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
-        size_t i = 0;
-        while (names[i] && strcmp(names[i], name) != 0)
-            i++;
-        if (!names[i])
-            luaL_error(L, "tg.format: unknown option %s", name);
-    }
+    tg_options_check_names(L, 2, "tg.format", names);
 }
 
 /* Copies the options, that a script may change later, into a table of our own, at 2. */

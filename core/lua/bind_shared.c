@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 
 #include "lua/host.h"
+#include "lua/options.h"
 #include "lua/state.h"
 #include "util/store.h"
 
@@ -291,16 +292,11 @@ static int l_stats(lua_State *L)
 
 static size_t check_bytes(lua_State *L, int index)
 {
+    static const char *const names[] = {"bytes", NULL};
     if (lua_isnoneornil(L, index))
         return 0;
     luaL_checktype(L, index, LUA_TTABLE);
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
-        lua_pop(L, 1);
-        if (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "bytes") != 0)
-            luaL_error(L, "tg.shared: unknown option %s; there is bytes",
-                       luaL_tolstring(L, -1, NULL));
-    }
+    tg_options_check_names(L, index, "tg.shared", names);
     lua_getfield(L, index, "bytes");
     lua_Integer bytes = luaL_optinteger(L, -1, 0);
     luaL_argcheck(L, bytes >= 0, index, "bytes are not negative");

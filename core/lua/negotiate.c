@@ -4,49 +4,10 @@
 #include <stdint.h>
 
 #include "http/conn.h"
+#include "http/list.h"
 #include "lua/bind_format.h"
 
 enum { OFFERED = 16 + TG_SCRIPT_FORMATS_MAX };
-
-static struct tg_slice trim(struct tg_slice s)
-{
-    while (s.len && (*s.p == ' ' || *s.p == '\t')) {
-        s.p++;
-        s.len--;
-    }
-    while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
-/* Takes what is before the next separator off *rest. */
-static struct tg_slice take(struct tg_slice *rest, char separator)
-{
-    const char *end = memchr(rest->p, separator, rest->len);
-    size_t len = end ? (size_t)(end - rest->p) : rest->len;
-    struct tg_slice piece = {rest->p, len};
-    size_t used = end ? len + 1 : len;
-    rest->p += used;
-    rest->len -= used;
-    return trim(piece);
-}
-
-/* qvalue, in thousandths. */
-static int quality(struct tg_slice parameters)
-{
-    while (parameters.len) {
-        struct tg_slice p = take(&parameters, ';');
-        if (p.len < 3 || (*p.p != 'q' && *p.p != 'Q') || p.p[1] != '=')
-            continue;
-        int q = p.p[2] == '1' ? 1000 : 0;
-        int scale = 100;
-        for (size_t i = 4; i < p.len && i < 7 && q < 1000; i++, scale /= 10)
-            if (p.p[i] >= '0' && p.p[i] <= '9')
-                q += (p.p[i] - '0') * scale;
-        return q;
-    }
-    return 1000;
-}
 
 /* How closely a range names type: 4 exactly, 3 by its suffix, 2 its kind, 1 anything, 0 not. */
 static int closeness(struct tg_slice range, struct tg_slice type)
@@ -72,9 +33,9 @@ static void read_accept(struct tg_slice accept, const struct tg_slice *types, st
                         size_t count)
 {
     while (accept.len) {
-        struct tg_slice parameters = take(&accept, ',');
-        struct tg_slice range = take(&parameters, ';');
-        int q = quality(parameters);
+        struct tg_slice parameters = tg_list_take(&accept, ',');
+        struct tg_slice range = tg_list_take(&parameters, ';');
+        int q = tg_list_weight(parameters);
         for (size_t i = 0; i < count; i++) {
             int close = closeness(range, types[i]);
             if (close > wishes[i].closeness)
