@@ -498,6 +498,8 @@ static void turn_to_errors(struct tg_exchange *x)
         break;
     }
     x->phase = TG_PHASE_ERROR;
+    if (x->hopeless)
+        x->back = 0;
 }
 
 /* What a step's end means; false when x is over or gone. */
@@ -631,6 +633,8 @@ static void on_late(void *arg)
     if (!x->waiting || x->phase == TG_PHASE_SENT)
         return;
     int status = x->upstreams ? 504 : 503;
+    x->hopeless = x->late;
+    x->late = true;
     stop_source(x);
     cancel(x);
     tg_exchange_fail(x, status, "no response within limits.response_timeout", NULL);

@@ -171,6 +171,8 @@ struct tg_exchange {
     bool body_failed;   /* the leaves are over: no leave runs again */
     unsigned upstreams; /* requests to other servers whose answers are awaited */
     bool gave_up;       /* the answer is the engine's own 500 */
+    bool late;          /* limits.response_timeout has passed once */
+    bool hopeless;      /* and once more: what handles errors is not asked again */
     bool stopped;       /* by tg_exchange_stop() */
     struct tg_error error;
 

@@ -43,7 +43,7 @@ static void free_conn(struct tg_conn *conn)
     /* A request that evhttp has let go of after an error is ours to free. */
     if (conn->req && !evhttp_request_get_connection(conn->req))
         evhttp_request_free(conn->req);
-    event_del(&conn->socket);
+    watch(conn, 0);
     tg_deadline_fini(&conn->deadline);
     if (conn->raw)
         evbuffer_free(conn->raw);
@@ -513,15 +513,25 @@ static void on_socket(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+void tg_conn_hung_up(struct tg_conn *conn)
+{
+    on_socket(conn->fd, EV_CLOSED, conn);
+}
+
 static void watch(struct tg_conn *conn, short what)
 {
     struct event_base *base = tg_server_options(conn->server)->base;
     if (conn->watching == what)
         return;
-    if (conn->watching)
+    if (conn->watching == EV_CLOSED)
+        tg_hangups_remove(tg_server_hangups(conn->server), conn->fd);
+    else if (conn->watching)
         event_del(&conn->socket);
     conn->watching = what;
-    if (!what)
+    if (what == EV_CLOSED)
+        tg_hangups_add(tg_server_hangups(conn->server), conn->fd,
+                       (uint64_t)conn->handle.index << 32 | conn->handle.generation);
+    if (!what || what == EV_CLOSED)
         return;
     event_assign(&conn->socket, base, bufferevent_getfd(conn->bev), (short)(what | EV_PERSIST),
                  on_socket, conn);
@@ -600,9 +610,10 @@ static void on_deadline(void *arg)
     struct tg_conn *conn = arg;
     if (conn->state == TG_CONN_HEAD && conn->partial)
         tg_conn_refuse(conn, 408);
-    else if (conn->state == TG_CONN_EXCHANGE && conn->events && !conn->reply.committed)
+    else if (conn->state == TG_CONN_EXCHANGE && conn->events && !conn->reply.committed) {
+        tg_deadline_set(&conn->deadline, tg_server_options(conn->server)->limits->response_timeout);
         conn->events->late(conn->owner);
-    else if (conn->state != TG_CONN_EXCHANGE)
+    } else if (conn->state != TG_CONN_EXCHANGE)
         close_politely(conn, TG_GONE_TIMEOUT);
 }
 

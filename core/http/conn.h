@@ -28,7 +28,9 @@ enum tg_gone {
 struct tg_conn_events {
     void (*gone)(void *arg, enum tg_gone why); /* the last call: conn is freed after it */
     void (*finished)(void *arg); /* the last call: the whole response is with the kernel */
-    void (*late)(void *arg);     /* limits.response_timeout passed and nothing was committed */
+    /* limits.response_timeout has passed since the request, or since it was called, and nothing was
+     * committed */
+    void (*late)(void *arg);
 };
 
 /* From on_request only; arg is borrowed until gone or finished.  Those may be called from the loop

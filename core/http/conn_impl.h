@@ -13,6 +13,7 @@
 #include "http/framing.h"
 #include "http/server.h"
 #include "io/deadline.h"
+#include "io/hangup.h"
 #include "util/slots.h"
 
 enum {
@@ -85,7 +86,7 @@ struct tg_conn {
     enum tg_gone why; /* for the close that is under way */
 
     struct tg_deadline deadline;
-    struct event socket; /* EV_CLOSED, and mostly EV_READ */
+    struct event socket; /* EV_READ and EV_CLOSED; for the latter alone it is with the hangups */
     short watching;      /* what it is pending for; 0: it is not */
     bool flows;          /* the last read brought much: more is to be expected */
 
@@ -139,6 +140,7 @@ void tg_conn_request(struct tg_conn *conn, struct evhttp_request *req); /* evhtt
 void tg_conn_linger(struct tg_conn *conn);     /* waits a moment for the client to close first */
 void tg_conn_close_idle(struct tg_conn *conn); /* for a server that stops */
 void tg_conn_update_reading(struct tg_conn *conn);
+void tg_conn_hung_up(struct tg_conn *conn); /* while it is not read; conn may be gone */
 
 /* As they are, also where there is TLS. */
 enum tg_status tg_conn_write_raw(struct tg_conn *conn, const struct iovec *runs, int n);
@@ -198,6 +200,7 @@ struct tg_tls_context *tg_server_tls(const struct tg_server *server); /* for new
 struct tg_tls_space *tg_server_tls_space(struct tg_server *server);
 int tg_server_suspend_reading(struct tg_server *server, struct bufferevent *bev);
 struct tg_deadlines *tg_server_deadlines(struct tg_server *server);
+struct tg_hangups *tg_server_hangups(struct tg_server *server); /* by conn's handle */
 struct tg_slots *tg_server_slots(struct tg_server *server);
 
 /* tg_conn_chores() is called in the loop's next turn, or, at_once, in this one: not from chores. */

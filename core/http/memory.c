@@ -246,9 +246,10 @@ static void on_deadline(void *arg)
 {
     struct tg_memory *m = arg;
     m->running++;
-    if (m->conn.events && !m->conn.reply.committed)
+    if (m->conn.events && !m->conn.reply.committed) {
+        tg_deadline_set(&m->conn.deadline, m->o.limits->response_timeout);
         m->conn.events->late(m->conn.owner);
-    else if (m->conn.events && m->out.bytes)
+    } else if (m->conn.events && m->out.bytes)
         end_gone(m, TG_GONE_TIMEOUT);
     m->running--;
     free_if_over(m);

@@ -60,6 +60,7 @@ struct tg_server {
     size_t wake_count;
 
     struct tg_deadlines deadlines; /* of the connections */
+    struct tg_hangups hangups;     /* of those that are not read */
     TAILQ_HEAD(, tg_conn) conns;
     size_t conn_count;
     struct tg_slots slots;
@@ -85,6 +86,20 @@ struct tg_slots *tg_server_slots(struct tg_server *server)
 struct tg_deadlines *tg_server_deadlines(struct tg_server *server)
 {
     return &server->deadlines;
+}
+
+struct tg_hangups *tg_server_hangups(struct tg_server *server)
+{
+    return &server->hangups;
+}
+
+static void on_hangup(void *arg, uint64_t id)
+{
+    const struct tg_server *server = arg;
+    struct tg_handle handle = {(uint32_t)(id >> 32), (uint32_t)id};
+    struct tg_conn *conn = tg_slots_find(&server->slots, handle);
+    if (conn)
+        tg_conn_hung_up(conn);
 }
 
 bool tg_server_stopping(const struct tg_server *server)
@@ -740,6 +755,7 @@ struct tg_server *tg_server_new(const struct tg_server_options *options)
     TAILQ_INIT(&server->conns);
     TAILQ_INIT(&server->wakes);
     tg_deadlines_init(&server->deadlines, options->base);
+    enum tg_status hangups = tg_hangups_init(&server->hangups, options->base, on_hangup, server);
     event_assign(&server->wake, options->base, -1, 0, on_wake, server);
     tg_slots_init(&server->slots);
     event_assign(&server->idle, options->base, -1, 0, on_idle, server);
@@ -747,7 +763,7 @@ struct tg_server *tg_server_new(const struct tg_server_options *options)
     event_assign(&server->resume, options->base, -1, 0, on_resume, server);
     server->no_reading = make_no_reading();
     server->read_space = tg_malloc(READ_SIZE);
-    if (!server->http || !server->no_reading || !server->read_space ||
+    if (!server->http || !server->no_reading || !server->read_space || hangups != TG_OK ||
         event_add(&server->resume, &resume_rest) != 0) {
         tg_server_free(server);
         return NULL;
@@ -823,6 +839,7 @@ void tg_server_free(struct tg_server *server)
     if (server->no_reading)
         ev_token_bucket_cfg_free(server->no_reading);
     tg_deadlines_fini(&server->deadlines);
+    tg_hangups_fini(&server->hangups);
     tg_slots_fini(&server->slots);
     tg_free(server->read_space);
     tg_free(server->fields);

@@ -368,7 +368,7 @@ describe("a client that leaves", function()
         { "/open", get = function() return { body = tostring(tg.stats().exchanges.open - 1) } end },
         { "/left", get = function() local all = table.concat(left, " ") left = {} return { body = all } end },
         { "/x", interceptors = { watch },
-          { "/sleep", get = function() tg.sleep(30) end },
+          { "/sleep", any = function() tg.sleep(30) end },
           { "/generator", get = function() return { body = tg.generate(function(yield) yield(1) tg.sleep(30) end) } end },
           { "/function", get = function() return { body = function(out) out:write("x") tg.sleep(30) end } end },
           { "/wrapped", get = function()
@@ -414,4 +414,14 @@ describe("a client that leaves", function()
       assert.is_true(noticed < (server.sanitized and 500 or 100), noticed)
     end))
   end
+
+  it("by a reset, with more of its upload here than is read, is noticed, and no loop is made of it (B13)", timed(function()
+    local client = assert(raw.connect(s.port))
+    client:send("POST /x/sleep HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n" .. ("x"):rep(300000), 0.2)
+    server.eventually(function() return raw.get(s.port, "/open").body == "1" end)
+    local ticks = s:cpu_after_rest()
+    client:reset()
+    server.eventually(function() return raw.get(s.port, "/left").body:find("^client_closed@") end)
+    assert.is_true(s:cpu_after_rest() - ticks <= 5)
+  end))
 end)

@@ -104,6 +104,11 @@ return {
       end
     end } end } },
     { "/timeout", get = { on_close("timeout"), function() local g <close> = guard("timeout") tg.wait(function() end) end } },
+    { "/waits-on", get = { { name = "waits on", error = function() tg.wait(function() end) end },
+      function() tg.wait(function() end) end } },
+    { "/answers-with-waits", get = { { name = "waits on", error = function(ctx)
+      ctx.response = { body = function() tg.wait(function() end) end }
+    end }, function() tg.wait(function() end) end } },
     { "/never", get = function() tg.wait(function() end) end },
     { "/notes", get = function()
       return { body = table.concat(endings, " ") .. " | " .. table.concat(closers, " ") }
@@ -261,4 +266,12 @@ describe("a body that fails", function()
     await_note("timeout=error")
     assert.matches("| .*timeout", notes())
   end)
+
+  for what, path in pairs({ ["waits for ever, too"] = "/waits-on", ["answers with what does"] = "/answers-with-waits" }) do
+    it("is one after as long again when what handles that " .. what .. " (B12)", function()
+      local start = harness.now()
+      assert.equal(503, get(path).status)
+      assert.is_true(harness.now() - start >= 780)
+    end)
+  end
 end)
