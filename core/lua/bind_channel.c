@@ -267,8 +267,8 @@ static int select_resumed(lua_State *L, int status, lua_KContext context)
     int n;
     (void)status;
     tg_task_resumed(L, context);
-    int waiter = SELECT_BASE + 2 * (int)lua_rawlen(L, 1) + 1;
-    enum tg_channel_result result = tg_waiter_result(L, waiter, &n);
+    /* The list is the script's, and may be another by now: the waiter is on top. */
+    enum tg_channel_result result = tg_waiter_result(L, lua_gettop(L), &n);
     if (result == TG_CHANNEL_WAIT)
         return none_in_time(L);
     return selected(L, n, !lua_isnil(L, channel_at(n) + 1), result);

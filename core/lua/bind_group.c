@@ -43,8 +43,18 @@ static void let_go(struct members *members)
     }
 }
 
-/* Cancels those that run. */
+/* Cancels those that run; who waits for one hears that there is none. */
 static int group_close(lua_State *L)
+{
+    struct tg_group *group = check(L);
+    let_go(&group->running);
+    let_go(&group->ended);
+    tg_queue_wake(&group->waiting);
+    return 0;
+}
+
+/* Whoever would wait holds it. */
+static int group_gc(lua_State *L)
 {
     struct tg_group *group = check(L);
     let_go(&group->running);
@@ -102,13 +112,16 @@ static bool all_in_scope(const struct tg_group *group, const struct tg_scope *sc
     return true;
 }
 
+static int l_next(lua_State *L);
+
+/* Another task may have been given what has woken this one. */
 static int resumed(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     tg_task_resumed(L, context);
-    struct tg_group *group = check(L);
-    if (!TAILQ_EMPTY(&group->ended))
-        return give(L, group);
+    const struct tg_group *group = check(L);
+    if (lua_isnil(L, 2) || !TAILQ_EMPTY(&group->ended) || TAILQ_EMPTY(&group->running))
+        return l_next(L);
     lua_pushboolean(L, 0);
     return 1;
 }
@@ -141,7 +154,7 @@ void tg_group_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"spawn", l_spawn}, {"next", l_next}, {NULL, NULL}};
     static const luaL_Reg metamethods[] = {
-        {"__close", group_close}, {"__gc", group_close}, {NULL, NULL}};
+        {"__close", group_close}, {"__gc", group_gc}, {NULL, NULL}};
     luaL_newmetatable(L, GROUP_TYPE);
     luaL_setfuncs(L, metamethods, 0);
     luaL_newlib(L, methods);

@@ -134,6 +134,8 @@ static void on_done(void *owner, enum tg_lua_result result)
     struct tg_spawned *spawned = owner;
     struct tg_lua *lua = tg_task_lua(spawned->task);
     spawned->result = result;
+    spawned->joins =
+        NULL; /* it may have been cancelled while it joined, and nothing holds that one now */
     if (result == TG_LUA_FAILED || result == TG_LUA_NOMEM)
         fail(lua, spawned);
     tg_task_free(spawned->task);

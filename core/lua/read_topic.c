@@ -1,9 +1,7 @@
 /* read_topic.c - for event in topic:events(after) do, and what long polling answers with. */
-#include <math.h>
-#include <time.h>
-
 #include <lauxlib.h>
 
+#include "lua/bind_time.h"
 #include "lua/bind_topic.h"
 #include "lua/task.h"
 
@@ -21,8 +19,10 @@ struct events {
 static void on_news(void *arg)
 {
     struct events *events = arg;
-    if (events->task)
-        tg_task_wake(events->task);
+    struct tg_task *task = events->task;
+    events->task = NULL; /* at once: one that is cancelled before it goes on says nothing */
+    if (task)
+        tg_task_wake(task);
 }
 
 static void stop_waiting(void *arg)
@@ -37,12 +37,20 @@ static void drop_news(struct events *events)
     events->news.record = NULL;
 }
 
-static int events_close(lua_State *L)
+static int events_gc(lua_State *L)
 {
     struct events *events = luaL_checkudata(L, 1, READER_TYPE);
     drop_news(events);
     tg_reader_free(events->reader);
     events->reader = NULL;
+    return 0;
+}
+
+/* Another task may wait for them: they are over for that, too. */
+static int events_close(lua_State *L)
+{
+    events_gc(L);
+    on_news(lua_touserdata(L, 1));
     return 0;
 }
 
@@ -140,7 +148,6 @@ static int events_resumed(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     tg_task_resumed(L, context);
-    ((struct events *)lua_touserdata(L, 1))->task = NULL;
     return next_event(L);
 }
 
@@ -226,9 +233,9 @@ static int poll_resumed(lua_State *L, int status, lua_KContext context)
     (void)status;
     tg_task_resumed(L, context);
     struct events *events = lua_touserdata(L, 5);
-    struct tg_task *task = events->task;
+    bool timed_out = events->task != NULL; /* else by on_news() */
     events->task = NULL;
-    if (!tg_task_timed_out(task))
+    if (!timed_out)
         return poll_on(L);
     char id[TG_EVENT_ID_MAX];
     lua_pushnil(L);
@@ -248,15 +255,13 @@ static int poll_on(lua_State *L)
         lua_pushnil(L);
         return 1;
     }
-    lua_Number seconds = lua_tonumber(L, 3);
-    lua_Number whole = floor(seconds);
-    struct timeval tv = {(time_t)whole, (suseconds_t)((seconds - whole) * 1e6)};
+    struct timeval tv = tg_check_duration(L, 3);
     return wait_for_news(L, events, &tv, poll_resumed);
 }
 
 int tg_topic_poll(lua_State *L)
 {
-    luaL_checknumber(L, 3);
+    tg_check_duration(L, 3);
     lua_settop(L, 4);
     push_events(L);
     lua_toclose(L, 5);
@@ -266,7 +271,7 @@ int tg_topic_poll(lua_State *L)
 void tg_topic_readers_open(lua_State *L)
 {
     static const luaL_Reg metamethods[] = {
-        {"__gc", events_close}, {"__close", events_close}, {NULL, NULL}};
+        {"__gc", events_gc}, {"__close", events_close}, {NULL, NULL}};
     luaL_newmetatable(L, READER_TYPE);
     luaL_setfuncs(L, metamethods, 0);
     lua_pop(L, 1);

@@ -185,6 +185,9 @@ end
 function topics.poll(topic, options)
   options = check_options(options or {}, { timeout = "number" }, "tg.poll")
   local timeout = options.timeout or 25
+  if timeout < 0 or timeout ~= timeout then
+    error("tg.poll: timeout: expected seconds of zero or more", 2)
+  end
   local find = finder(topic, "tg.poll")
 
   return function(request, ctx)

@@ -59,6 +59,23 @@ return {
         yield("end")
       end), headers = { ["Content-Type"] = "application/x-ndjson" } }
     end },
+    { "/events-closed", get = function()
+      local heard = {}
+      local function wait(news, reader)
+        local event = news(reader)
+        heard[#heard + 1] = event or "over"
+      end
+      local news, reader = tg.topic("ec"):events()
+      local waits = tg.spawn(wait, news, reader)
+      do
+        local _ <close> = reader
+        tg.sleep(0)
+        heard[1] = waits:status() == "waiting" and "waited"
+      end
+      waits:join()
+      wait(news, reader)
+      return { body = table.concat(heard, ",") }
+    end },
     { "/close/:name", post = function(request)
       local t = topic(request)
       t:close()
@@ -454,6 +471,10 @@ describe("a topic", function()
       await_subscribers(s, "e3", 0)
     end)
 
+    it("ends the wait of another task where the loop is left", function()
+      assert.equal("waited,over,over", request(s, "GET", "/events-closed").body)
+    end)
+
     it("ends the loop when it is closed", function()
       local client <close> = assert(raw.connect(s.port))
       client:send("GET /events/e4 HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -646,6 +667,10 @@ describe("a topic", function()
       assert.matches("^false .*expected a topic, its name, or a function", raises("tg.publish_handler()"))
       assert.matches("^false .*tg.poll: unknown option time", raises("tg.poll('m', { time = 1 })"))
       assert.matches("^false .*authorise is a function, this is a table", raises("tg.publish_handler('m', { authorise = {} })"))
+      for _, seconds in ipairs({ "-1", "0/0" }) do
+        assert.matches("^false .*tg.poll: timeout: expected seconds of zero or more",
+          raises("tg.poll('m', { timeout = " .. seconds .. " })"))
+      end
     end)
 
     it("is one and the same value by its name, and says what it is", function()

@@ -532,6 +532,17 @@ describe("a channel", function()
         return count[1] > 20, count[2] > 20]]))
     end)
 
+    it("goes by its list as it was, whatever becomes of that meanwhile", function()
+      assert.equal("done: 1 got nil timeout", run([[
+        local a, b = tg.channel(), tg.channel()
+        local list = { a, b }
+        tg.spawn(function() list[2] = nil a:put("got") end)
+        local which, value = tg.select(list)
+        list = { b, timeout = 0.001 }
+        tg.spawn(function() for i = 1, 50 do list[i] = a end end)
+        return which, value, tg.select(list)]]))
+    end)
+
     it("leaves no trace when it is cancelled", function()
       run([[
         local a, b = tg.channel(0), tg.channel(0)

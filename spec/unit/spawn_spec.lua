@@ -155,6 +155,19 @@ describe("a task that was spawned", function()
       assert.equal("done cancelled", ask("task:status() .. ' ' .. joiner:status()"))
     end)
 
+    it("forgets whom it joined when it is cancelled, before that is collected", function()
+      assert.equal("done: false the task was cancelled", run([[
+        local joined = tg.spawn(probe.park, 1)
+        local middle = tg.spawn(function() joined:join() end)
+        local first = tg.spawn(function() pcall(middle.join, middle) end)
+        tg.sleep(0)
+        middle:cancel()
+        joined:cancel()
+        joined = nil
+        collectgarbage() collectgarbage()
+        return pcall(tg.spawn(first.join, first).join, middle)]]))
+    end)
+
     it("takes thousands of arguments and results", function()
       assert.equal("done: 5000", run([[
         return select("#", tg.spawn(function(...) return ... end, table.unpack({}, 1, 5000)):join())]]))
@@ -750,6 +763,28 @@ describe("several tasks at once", function()
         group:spawn(function() tg.sleep(i / 100) return i end)
       end
       return group:next():join(), group:next():join(), group:next():join(), group:next()]]))
+  end)
+
+  it("in a group end who waits for them with the group", function()
+    assert.equal("done: nil true", run([[
+      local group = tg.group()
+      group:spawn(sleeper("x"))
+      local waits = tg.spawn(group.next, group)
+      tg.sleep(0)
+      do local closed <close> = group end
+      return waits:join(), log[1] == "x"]]))
+  end)
+
+  it("in a group are given to one of those who wait: the other waits on", function()
+    assert.equal("done: 1 2", run([[
+      local group <close> = tg.group()
+      local go = tg.channel()
+      for i = 1, 2 do group:spawn(function() go:get() return i end) end
+      local list = {}
+      for i = 1, 2 do list[i] = tg.spawn(group.next, group) end
+      tg.sleep(0)
+      go:put(1) go:put(1)
+      return list[1]:join():join(), list[2]:join():join()]]))
   end)
 end)
 
