@@ -252,7 +252,8 @@ static void warn_of_fixed(struct tidegate *g, const struct tg_lua_script *next)
     } while (before && after && strcmp(before, after) == 0);
     if (!g->listen_count && (before || after))
         tg_log(&g->log, TG_LOG_WARN, "reload: listen has changed: that takes a restart");
-    if (tg_lua_script_workers(g->last->script) != tg_lua_script_workers(next))
+    if (!g->workers_asked && !g->base &&
+        tg_lua_script_workers(g->last->script) != tg_lua_script_workers(next))
         tg_log(&g->log, TG_LOG_WARN, "reload: workers has changed: that takes a restart");
     if (tg_lua_script_tls(next) && !tg_lua_script_tls(g->last->script))
         tg_log(&g->log, TG_LOG_WARN, "reload: to listen with TLS takes a restart");

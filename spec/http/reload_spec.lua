@@ -159,10 +159,19 @@ describe("a reload", function()
   it("warns of what it does not change: listen and workers", function()
     local text = [[return { listen = "%s", workers = %d,
       routes = { { "/", get = function() return { body = "x" } end } } }]]
-    local s <close> = server.start({ script = text:format("127.0.0.1:0", 1), listen = {} })
+    local s <close> = server.start({ script = text:format("127.0.0.1:0", 1), listen = {}, workers = false })
     reload(s, text:format("127.0.0.1:1", 2))
     s:wait_log("warn reload: listen has changed: that takes a restart")
     s:wait_log("warn reload: workers has changed: that takes a restart")
+  end)
+
+  it("does not warn of what the command line says in the script's place", function()
+    local text = [[return { listen = "127.0.0.1:%d", workers = %d,
+      routes = { { "/", get = function() return { body = "x" } end } } }]]
+    local s <close> = server.start({ script = text:format(1, 1), workers = 2 })
+    reload(s, text:format(2, 3))
+    reload(s, text:format(2, 3))
+    assert.is_nil(s:log_text():find("restart", 1, true))
   end)
 
   it("takes the new script's limits", function()
