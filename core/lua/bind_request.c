@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 
 #include "engine/trace.h"
+#include "lua/bind_sequence.h"
 #include "lua/call.h"
 #include "lua/failure.h"
 #include "lua/request_body.h"
@@ -247,14 +248,22 @@ static void add_another(lua_State *L, struct tg_slice value)
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
 }
 
-/* One table for the first value of each name, or for lists of them all. */
-/* The pairs of rest, decoded; returns how many there were, most + 1 when there are more. */
+/* A new table, which prints as an object when it is empty, too. */
+static void push_object(lua_State *L, int size)
+{
+    lua_createtable(L, 0, size);
+    tg_json_push_object(L);
+    lua_setmetatable(L, -2);
+}
+
+/* The pairs of rest, decoded, in one table: the first value of each name, or lists of them all.  Returns
+ * how many there were, most + 1 when there are more. */
 static lua_Integer push_pairs(lua_State *L, struct tg_slice rest, bool lists, lua_Integer most)
 {
     struct tg_slice name;
     struct tg_slice value;
     lua_Integer count = 0;
-    lua_newtable(L);
+    push_object(L, 0);
     int table = lua_gettop(L);
     while (count <= most && tg_query_next(&rest, &name, &value)) {
         count++;
@@ -290,7 +299,7 @@ int tg_parse_form(lua_State *L)
 static void push_params(lua_State *L, const struct tg_call *call)
 {
     const struct tg_exchange *x = call->exchange;
-    lua_createtable(L, 0, (int)x->param_count);
+    push_object(L, (int)x->param_count);
     for (size_t i = 0; i < x->param_count; i++) {
         lua_pushlstring(L, x->params[i].name.p, x->params[i].name.len);
         push_decoded(L, x->params[i].value, false);

@@ -46,6 +46,10 @@ return { interceptors = { catch }, routes = {
     ctx.request.headers["x-user"] = "first"
     ctx.request.headers["X-User"] = "ours"
   end }, tg.proxy(function(request) return here(request, "") end, { strip = "/passed-on" }) } },
+  { "/shape/*rest", any = function(request)
+    return { body = { request.query, request.query_list, request.path_params, request.form_params or 0 } }
+  end, interceptors = { tg.body_params() } },
+  { "/plain-shape", get = function(request) return { body = { request.query, request.path_params } } end },
   { "/seen", get = function(request) return { body = seen(request) } end },
   { "/length", any = function(request) return { body = #request.body:all() .. " bytes" } end },
   { "/all-all", post = twice(all, all) },
@@ -74,6 +78,12 @@ describe("a request", function()
     return raw.request(s.port, ("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"):format(
       path, type or "text/plain", #body, body))
   end
+
+  it("has maps that print as objects, empty ones too (B17)", function()
+    assert.equal("[{},{}]", raw.get(s.port, "/plain-shape").body)
+    assert.equal('[{"a":"1"},{"a":["1","2"]},{"rest":"x"},{"b":"3"}]',
+      post("/shape/x?a=1&a=2", "b=3", "application/x-www-form-urlencoded").body)
+  end)
 
   describe("whose headers a script sets", function()
     it("has what was set in place of what the client sent, in any case", function()
