@@ -99,6 +99,11 @@ end
 ---@param ... any
 ---@return any ...
 function tasks.timeout(seconds, fn, ...)
+  if type(seconds) ~= "number" or not (seconds >= 0) then
+    error("tg.timeout: expected seconds of zero or more first", 2)
+  elseif type(fn) ~= "function" then
+    error("tg.timeout: expected a function after the seconds, got a " .. type(fn), 2)
+  end
   local group <close> = core.group()
   local task = group:spawn(fn, ...)
   if not group:next(seconds) then

@@ -24,6 +24,8 @@ local HANDLERS = {
   { "misspells an option of a handler", "return (tg.limit({ rat = 5 }))", 'SCRIPT:%d+: .*unknown option "rat"; there are' },
   { "misspells an option of a store", 'tg.shared("x", { byte = 5 })', "SCRIPT:%d+: tg.shared: unknown option byte; there are bytes" },
   { "misspells an option of a table", 'return { body = tg.csv({}, { column = {} }) }', "unknown option column; there are columns," },
+  { "gives tg.timeout no function", 'tg.timeout(1, request.query.f)', "SCRIPT:%d+: tg.timeout: expected a function after" },
+  { "gives tg.timeout no time", 'tg.timeout(print)', "SCRIPT:%d+: tg.timeout: expected seconds" },
   { "has a proxy without a scheme", 'return (tg.proxy("localhost:80"))', "SCRIPT:%d+: tg.proxy: expected the URL" },
   { "breaks a header's line", 'return { headers = { a = "b\\r\\nc: d" }, body = "x" }', "the value of header a holds a line break" },
   { "has a boolean header", 'return { headers = { a = true }, body = "x" }', "header a is a boolean" },
