@@ -4,7 +4,6 @@
  */
 #include <lauxlib.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,7 +142,6 @@ int main(int argc, char **argv)
     o.listen_count = 1;
     o.workers = 2;
     o.setup = setup;
-    signal(SIGPIPE, SIG_IGN); /* a client that leaves is not our end */
     if (tidegate_new(&g, &o) || tidegate_intercept(g, &around) ||
         tidegate_route(g, "GET", "/gigabyte", gigabyte, NULL) || tidegate_start(g)) {
         fprintf(stderr, "%s\n", g ? tidegate_error(g) : "not enough memory");

@@ -32,7 +32,6 @@ static const char script[] =
     "return { routes = { { '/', get = function() return { body = ticks } end } } }";
 int main(void)
 {
-    signal(SIGPIPE, SIG_IGN); /* a client that leaves is not our end */
     const char *seconds = getenv("SECONDS");
     struct event_base *base = event_base_new();
     struct tidegate *one = serve(base, "return { routes = {} }"), *two = serve(base, script);

@@ -121,13 +121,11 @@ TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
  * the stop is over: options.on_stopped.  Its script is then loaded anew, for as many workers as before;
  * routes and interceptors of the host, stores and topics are as they were.  TIDEGATE_ESCRIPT: it does not
  * load, and may be tried again when it does, as may one whose tidegate_new() has said so.
- * TIDEGATE_EINVAL: it runs, or drains.
- *
- * The host ignores or handles SIGPIPE from here on: writes to clients that have left raise it. */
+ * TIDEGATE_EINVAL: it runs, or drains. */
 TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
 
 /* Serves until tidegate_stop(), the first worker on this thread, each other on one of its own, with
- * this one's signal mask.  Only for a gateway with loops of its own.  TIDEGATE_EIO: a thread could not be
+ * this one's signal mask, and SIGPIPE blocked where it would end the process.  Only for a gateway with loops of its own.  TIDEGATE_EIO: a thread could not be
  * started, or a worker's loop has ended by itself. */
 TIDEGATE_API enum tidegate_status tidegate_run(struct tidegate *g);
 

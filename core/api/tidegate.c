@@ -7,6 +7,7 @@
 
 #include "api/gateway.h"
 #include "api/trial.h"
+#include "io/sigpipe.h"
 #include "util/clock.h"
 #include "util/mem.h"
 #include "util/percent.h"
@@ -494,10 +495,8 @@ static bool start_threads(struct running *all, unsigned count)
     return started;
 }
 
-enum tidegate_status tidegate_run(struct tidegate *g)
+static enum tidegate_status run(struct tidegate *g)
 {
-    if (g->base || g->state != TG_GATEWAY_STARTED || g->running)
-        return TIDEGATE_EINVAL;
     struct running *all = tg_calloc(g->worker_count, sizeof *all);
     if (!all)
         return TIDEGATE_ENOMEM;
@@ -526,6 +525,22 @@ enum tidegate_status tidegate_run(struct tidegate *g)
     if (started && !drained)
         set_error(g, "workers", "the loop of one of them has ended by itself");
     return started && drained ? TIDEGATE_OK : TIDEGATE_EIO;
+}
+
+/* Where SIGPIPE would end the process no worker hears it.  Where the host handles or ignores it, it stays
+ * as it is, for what scripts start inherits the mask. */
+enum tidegate_status tidegate_run(struct tidegate *g)
+{
+    struct tg_sigpipe hold;
+    if (g->base || g->state != TG_GATEWAY_STARTED || g->running)
+        return TIDEGATE_EINVAL;
+    bool kills = tg_sigpipe_kills();
+    if (kills)
+        tg_sigpipe_hold(&hold);
+    enum tidegate_status status = run(g);
+    if (kills)
+        tg_sigpipe_let_go(&hold, true);
+    return status;
 }
 
 void tidegate_on_alarm(int number, siginfo_t *info, void *context)

@@ -315,7 +315,8 @@ enum tg_status tg_worker_open(struct tg_worker *w, struct tg_common *common, uns
     enum tg_status status = tg_deadline_init(&w->drain, &w->deadlines, stop_at_once, w);
     w->drain_made = true;
     tg_limits_init(&w->limits);
-    struct tg_upstream_options upstream = {.base = w->base, .limits = &w->limits};
+    struct tg_upstream_options upstream = {
+        .base = w->base, .limits = &w->limits, .host_loop = !w->own_base};
     w->upstream = tg_upstream_new(&upstream);
     return w->upstream ? status : TG_ENOMEM;
 }
@@ -326,6 +327,7 @@ static enum tg_status open_server(struct tg_worker *w)
         .base = w->base,
         .limits = &w->limits,
         .log = w->common->log,
+        .host_loop = !w->own_base,
         .shared = w->common->shared,
         .addresses = w->common->addresses,
         .connections = &w->common->connections,

@@ -33,6 +33,7 @@ static void free_conn(struct tg_conn *conn)
     conn->drain_fn = NULL;
     conn->finishing = false;
     tg_file_send_free(conn);
+    tg_rest_free(conn);
     tg_tls_close(conn);
     /* What was lent to the output is given back now: the buffer itself dies some turns later. */
     evbuffer_unfreeze(out, 1);
@@ -676,10 +677,7 @@ struct tg_conn *tg_conn_new(struct tg_server *server, bool is_secure)
         tg_server_suspend_reading(server, conn->bev) != 0 ||
         !evbuffer_add_cb(tg_conn_output(conn), on_output, conn))
         goto fail;
-    struct timeval stall = {(time_t)(options->limits->write_timeout / 1000),
-                            (suseconds_t)(options->limits->write_timeout % 1000) * 1000};
-    bufferevent_set_timeouts(conn->bev, NULL, options->limits->write_timeout ? &stall : NULL);
-    bufferevent_set_max_single_write(conn->bev, TG_WRITE_MAX);
+    bufferevent_disable(conn->bev, EV_WRITE); /* evhttp leaves it so: send_rest.c writes */
     tg_deadline_set(&conn->deadline, options->limits->head_timeout);
     tg_server_adopt(server, conn);
     bufferevent_incref(conn->bev);

@@ -19,7 +19,7 @@
 enum {
     TG_INPUT_MAX = 65536,   /* unread bytes of one connection: it is not read past them */
     TG_LINGER_MS = 1000,    /* for a client to read our last words */
-    TG_WRITE_MAX = 262144,  /* bytes for one writev */
+    TG_WRITE_MAX = 262144,  /* bytes for one sendmsg */
     TG_READ_BACK_LOG = 512, /* accepted by the kernel, not by us */
 };
 
@@ -44,6 +44,7 @@ struct tg_reply {
 };
 
 struct tg_file_send;
+struct tg_rest;
 struct tg_tls;
 struct tg_tls_context;
 struct tg_tls_space;
@@ -111,6 +112,8 @@ struct tg_conn {
     void *body_arg;
 
     struct tg_reply reply;
+    struct tg_rest
+        *rest; /* waits for the socket to take the output; NULL: nothing is to wait for */
     struct tg_file_send *file;
     size_t drain_mark;
     void (*drain_fn)(void *arg);
@@ -173,6 +176,10 @@ enum tg_body_state tg_conn_body_discard(struct tg_conn *conn, struct evbuffer *b
 void tg_reply_reset(struct tg_conn *conn);
 bool tg_reply_bodyless(const struct tg_conn *conn, int status); /* by its method or status */
 void tg_conn_refuse(struct tg_conn *conn, int status); /* answers by itself, then lingers */
+
+/* send_rest.c: sends the output, from the loop, until it is empty.  TG_ENOMEM. */
+TG_MUST_CHECK enum tg_status tg_rest_send(struct tg_conn *conn);
+void tg_rest_free(struct tg_conn *conn);
 
 /* send_file.c */
 enum tg_status tg_conn_send_file(void *sink, int fd, off_t offset, uint64_t len, unsigned flags,

@@ -77,12 +77,9 @@ static struct evbuffer *waiting_of(struct tg_conn *conn)
     return conn->file ? tg_file_send_behind(conn) : tg_conn_output(conn);
 }
 
-static void write_later(struct tg_conn *conn)
+static bool write_later(struct tg_conn *conn)
 {
-    if (conn->file)
-        return;
-    if (!(bufferevent_get_enabled(conn->bev) & EV_WRITE))
-        bufferevent_enable(conn->bev, EV_WRITE);
+    return conn->file || tg_rest_send(conn) == TG_OK;
 }
 
 /* Takes n bytes off the front of runs. */
@@ -99,7 +96,8 @@ static void skip(struct iovec *runs, int count, size_t n)
 static enum tg_status put_aside(struct tg_conn *conn, const struct iovec *runs, int n)
 {
     struct evbuffer *out = waiting_of(conn);
-    write_later(conn);
+    if (!write_later(conn))
+        return tg_conn_broken(conn);
     for (int i = 0; i < n; i++)
         if (runs[i].iov_len && (!out || evbuffer_add(out, runs[i].iov_base, runs[i].iov_len) != 0))
             return tg_conn_broken(conn);
@@ -132,8 +130,7 @@ static enum tg_status put_lent_aside(struct tg_conn *conn, struct iovec rest, st
     if (rest.iov_len < LEND_FROM)
         return put_aside(conn, &rest, 1);
     struct evbuffer *out = waiting_of(conn);
-    write_later(conn);
-    if (!out ||
+    if (!out || !write_later(conn) ||
         evbuffer_add_reference(out, rest.iov_base, rest.iov_len, lent->release, lent->arg) != 0)
         return tg_conn_broken(conn);
     lent->release = NULL;

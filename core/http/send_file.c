@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/sendfile.h>
 
+#include "io/sigpipe.h"
 #include "util/clock.h"
 #include "util/mem.h"
 
@@ -64,8 +65,10 @@ static enum tg_status send_behind(struct tg_conn *conn)
     struct evbuffer *behind = conn->file->behind;
     if (!behind || !evbuffer_get_length(behind))
         return TG_OK;
-    bufferevent_enable(conn->bev, EV_WRITE);
-    return evbuffer_add_buffer(tg_conn_output(conn), behind) == 0 ? TG_OK : TG_ENOMEM;
+    enum tg_status status = tg_rest_send(conn);
+    if (status == TG_OK && evbuffer_add_buffer(tg_conn_output(conn), behind) != 0)
+        status = TG_ENOMEM;
+    return status;
 }
 
 void tg_conn_stop_file(void *sink)
@@ -107,6 +110,19 @@ static enum tg_status end_chunks(struct tg_conn *conn)
     return write_around(conn, "\r\n", 2);
 }
 
+/* sendfile(2) has no MSG_NOSIGNAL. */
+static ssize_t send_pages(struct tg_conn *conn, int socket)
+{
+    struct tg_file_send *file = conn->file;
+    struct tg_sigpipe hold;
+    if (!tg_server_options(conn->server)->host_loop)
+        return sendfile(socket, file->fd, &file->offset, file->window);
+    tg_sigpipe_hold(&hold);
+    ssize_t n = sendfile(socket, file->fd, &file->offset, file->window);
+    tg_sigpipe_let_go(&hold, n < 0 && errno == EPIPE);
+    return n;
+}
+
 /* Sends what the socket takes of the window: TG_OK it is sent, TG_AGAIN the socket is full, TG_EIO
  * the file is shorter than it was, or unreadable. */
 static enum tg_status send_window(struct tg_conn *conn)
@@ -114,7 +130,7 @@ static enum tg_status send_window(struct tg_conn *conn)
     struct tg_file_send *file = conn->file;
     int socket = bufferevent_getfd(conn->bev);
     while (file->window) {
-        ssize_t n = sendfile(socket, file->fd, &file->offset, file->window);
+        ssize_t n = send_pages(conn, socket);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))

@@ -21,6 +21,7 @@ struct tg_server_options {
     struct event_base *base;        /* borrowed, like all of these */
     const struct tg_limits *limits; /* may change between requests */
     const struct tg_log *log;
+    bool host_loop;             /* base is on a thread that may die of SIGPIPE */
     bool shared;                /* others listen on the same addresses: tg_server_join() */
     struct tg_store *addresses; /* how many of each, for limits.connections_per_address */
     atomic_size_t *connections; /* of all servers that limits.connections counts together */

@@ -24,6 +24,21 @@ static void init_curl(void)
     curl_global_init(CURL_GLOBAL_DEFAULT); /* a failure shows when handles are made */
 }
 
+/* --- SIGPIPE ---------------------------------------------------------------------------------- */
+
+/* OpenSSL writes without MSG_NOSIGNAL, and libcurl would change what the signal does in all threads. */
+void tg_upstream_hold(const struct tg_upstream *upstream, struct tg_sigpipe *hold)
+{
+    if (upstream->o.host_loop)
+        tg_sigpipe_hold(hold);
+}
+
+void tg_upstream_let_go(const struct tg_upstream *upstream, const struct tg_sigpipe *hold)
+{
+    if (upstream->o.host_loop)
+        tg_sigpipe_let_go(hold, true);
+}
+
 /* --- News ------------------------------------------------------------------------------------- */
 
 void tg_upstream_settle(struct tg_upstream *upstream)
@@ -65,7 +80,10 @@ static void collect(struct tg_upstream *upstream)
 static void act(struct tg_upstream *upstream, curl_socket_t fd, int bits)
 {
     int running;
+    struct tg_sigpipe hold;
+    tg_upstream_hold(upstream, &hold);
     curl_multi_socket_action(upstream->multi, fd, bits, &running);
+    tg_upstream_let_go(upstream, &hold);
     collect(upstream);
 }
 
@@ -201,7 +219,10 @@ void tg_upstream_free(struct tg_upstream *upstream)
         return;
     while (!TAILQ_EMPTY(&upstream->idle))
         tg_link_close(TAILQ_FIRST(&upstream->idle));
+    struct tg_sigpipe hold;
+    tg_sigpipe_hold(&hold); /* on a host's thread, whoever's loop it was */
     curl_multi_cleanup(upstream->multi);
+    tg_sigpipe_let_go(&hold, true);
     event_del(&upstream->timer);
     event_del(&upstream->settle);
     tg_deadlines_fini(&upstream->deadlines);

@@ -18,6 +18,7 @@ struct tg_upstream;
 struct tg_upstream_options {
     struct event_base *base;        /* borrowed */
     const struct tg_limits *limits; /* borrowed; read at the first request */
+    bool host_loop;                 /* base is on a thread that may die of SIGPIPE */
 };
 
 /* Written by the worker's thread, read by any. */

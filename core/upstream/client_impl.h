@@ -8,6 +8,7 @@
 #include <event2/event_struct.h>
 
 #include "io/deadline.h"
+#include "io/sigpipe.h"
 #include "upstream/client.h"
 #include "upstream/link.h"
 
@@ -20,6 +21,10 @@ struct tg_fetch;
 struct tg_host;
 TAILQ_HEAD(tg_fetch_list, tg_fetch);
 TAILQ_HEAD(tg_link_list, tg_link);
+
+/* Around what libcurl may write. */
+void tg_upstream_hold(const struct tg_upstream *upstream, struct tg_sigpipe *hold);
+void tg_upstream_let_go(const struct tg_upstream *upstream, const struct tg_sigpipe *hold);
 
 struct tg_upstream {
     struct tg_upstream_options o;

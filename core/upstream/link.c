@@ -267,8 +267,11 @@ static void drop_easy(struct tg_link *link)
     if (!easy)
         return;
     link->easy = NULL;
+    struct tg_sigpipe hold;
+    tg_sigpipe_hold(&hold); /* it says goodbye; on a host's thread, when all is freed */
     curl_multi_remove_handle(link->upstream->multi, easy);
     curl_easy_cleanup(easy);
+    tg_sigpipe_let_go(&hold, true);
 }
 
 void tg_link_opened(struct tg_link *link, CURLcode result)
@@ -370,7 +373,10 @@ ssize_t tg_link_recv(struct tg_link *link, void *buffer, size_t size)
     }
     if (!link->tls)
         return recv(link->fd, buffer, size, MSG_DONTWAIT);
+    struct tg_sigpipe hold;
+    tg_upstream_hold(link->upstream, &hold);
     CURLcode result = curl_easy_recv(link->easy, buffer, size, &n);
+    tg_upstream_let_go(link->upstream, &hold);
     return outcome(result, n);
 }
 
@@ -383,7 +389,10 @@ ssize_t tg_link_send(struct tg_link *link, const void *bytes, size_t len)
     }
     if (!link->tls)
         return send(link->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    struct tg_sigpipe hold;
+    tg_upstream_hold(link->upstream, &hold);
     CURLcode result = curl_easy_send(link->easy, bytes, len, &n);
+    tg_upstream_let_go(link->upstream, &hold);
     return outcome(result, n);
 }
 

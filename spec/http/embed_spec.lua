@@ -1,6 +1,8 @@
 -- What is installed is enough: the examples in C are built against it alone, and serve.
 local curl = require("curl")
 local harness = require("harness")
+local raw = require("raw")
+local secure = require("secure")
 local server = require("server")
 
 local BUILD = os.getenv("TIDEGATE_BUILD") or "build"
@@ -117,6 +119,98 @@ describe("an installed libtidegate", function()
     for _ = 1, 8 do sh('curl -sN "$1" | head -c 3000', url) end
     assert.equal(GIB, curl.run({ "-m", "120", "-o", "/dev/null", url .. "/gigabyte" }).size_download)
     assert.equal("", process:output("stderr"))
+  end)
+
+  describe("with SIGPIPE at its default", function()
+    local HOST = [[
+#include <stdio.h>
+#include <event2/event.h>
+#include <tidegate.h>
+int main(int argc, char **argv)
+{
+    static const char *const listen[] = {"http://127.0.0.1:0", "https://127.0.0.1:0"};
+    struct tidegate_options o;
+    struct tidegate *g;
+    tidegate_options_init(&o, sizeof o);
+    o.script = "host.lua", o.script_text = argv[1], o.listen = listen, o.listen_count = 2;
+    o.workers = 1, o.base = argc > 2 ? event_base_new() : NULL;
+    if (tidegate_new(&g, &o) || tidegate_start(g))
+        return fprintf(stderr, "%s\n", g ? tidegate_error(g) : "not enough memory"), 1;
+    printf("%s %s\n", tidegate_listener(g, 0), tidegate_listener(g, 1)), fflush(stdout);
+    return o.base ? event_base_dispatch(o.base) : (int)tidegate_run(g);
+}
+]]
+    local SCRIPT = [[
+local tg = require("tidegate")
+local path = %q
+return { tls = { cert = %q, key = %q }, routes = {
+  { "/", get = function() return { body = "here" } end },
+  { "/file", get = function() return { body = tg.file(path) } end },
+  { "/stream", get = function()
+    return { body = function(out) while true do out:write(("x"):rep(65536)) end end }
+  end },
+  { "/busy", get = function()
+    return { body = function(out)
+      out:write("begun")
+      out:flush()
+      local ends = os.clock() + 0.2
+      while os.clock() < ends do end
+    end }
+  end },
+} }]]
+
+    local function send(c, target)
+      c:send("GET " .. target .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+      return c
+    end
+
+    -- A client that leaves while the server is busy, whose next write is to a socket that nobody has: the
+    -- server has been told of its room, and not yet of its end.
+    local function leave(port, target, plain)
+      local c <close> = send(assert(raw.connect(port)), target)
+      assert(c:read_until("\r\n\r\n"))
+      local first <close> = assert(raw.connect(plain))
+      local second <close> = assert(raw.connect(plain))
+      assert(send(second, "/"):read_until("here"))
+      assert(send(first, "/busy"):read_until("begun"))
+      send(second, "/busy")
+      while c.socket:recv(1048576, 0.02) do end
+      assert(second:read_until("begun"))
+      c:shutdown_write()
+      c:reset()
+      assert(first:read_until("0\r\n\r\n"))
+      assert(second:read_until("0\r\n\r\n"))
+    end
+
+    for _, loop in ipairs({ "own", "host's" }) do
+      it("is not ended by clients that leave, on its " .. loop .. " loop", function()
+        server.write(dir .. "/host.c", HOST)
+        local file <close> = assert(io.open(dir .. "/big", "w"))
+        file:seek("set", 200000000)
+        file:write("x")
+        file:flush()
+        local pair = secure.certificate(dir, "localhost")
+        sh(('export PKG_CONFIG_PATH="$1/lib/pkgconfig"; %s "$1/host.c" $(pkg-config --cflags --libs tidegate libevent) -pthread -o "$1/host"')
+          :format(CC), dir)
+        local env = { LD_LIBRARY_PATH = dir .. "/lib" }
+        local argv = { "env", "--default-signal=PIPE", dir .. "/host", SCRIPT:format(dir .. "/big", pair.cert, pair.key),
+          loop == "host's" and "" or nil }
+        local process <close> = assert(harness.spawn(argv, { env = env, stdout = "pipe", stderr = "pipe" }))
+        local plain, tls = assert(process:read_line("stdout", 30), process:output("stderr")):match(":(%d+) .*:(%d+)")
+        plain, tls = tonumber(plain), tonumber(tls)
+        raw.secure[tls] = true
+        finally(function() raw.secure[tls] = nil end)
+        for _, target in ipairs({ "/file", "/stream" }) do
+          for _ = 1, 3 do
+            leave(plain, target, plain)
+            leave(tls, target, plain)
+          end
+        end
+        assert.equal("here", raw.get(plain, "/").body)
+        assert.equal("here", raw.get(tls, "/").body)
+        assert.equal("", process:output("stderr"))
+      end)
+    end
   end)
 
   it("has a header for C++", function()

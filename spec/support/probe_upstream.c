@@ -156,7 +156,7 @@ static int l_client(lua_State *L)
     *client = (struct client){.base = event_base_new()};
     luaL_setmetatable(L, CLIENT);
     tg_limits_init(&client->limits);
-    struct tg_upstream_options options = {client->base, &client->limits};
+    struct tg_upstream_options options = {.base = client->base, .limits = &client->limits};
     client->upstream = tg_upstream_new(&options);
     if (client->upstream)
         return 1;
