@@ -12,10 +12,13 @@ static struct tg_spawned *check(lua_State *L, int index)
     return luaL_checkudata(L, index, TG_TASK_TYPE);
 }
 
+static void on_done(void *owner, enum tg_lua_result result);
+
+/* NULL in any other task: a body that is read (lua/body_reader.c) was spawned, too. */
 static struct tg_spawned *current(lua_State *L)
 {
     const struct tg_task *task = tg_lua_current(tg_lua_of(L));
-    return task && tg_task_spawned(task) ? tg_task_owner(task) : NULL;
+    return task ? tg_task_owner(task, on_done) : NULL;
 }
 
 /* --- What failed and nobody has joined --------------------------------------------------------- */

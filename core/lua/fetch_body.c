@@ -58,11 +58,18 @@ static void wake(void *arg)
         tg_task_wake(task);
 }
 
+static void wake_later(struct tg_fetch_body *body)
+{
+    struct tg_task *task = body->task;
+    body->task = NULL;
+    if (task)
+        tg_task_wake_later(task);
+}
+
 void tg_fetch_body_close(struct tg_fetch_body *body)
 {
     tg_fetch_input_close(body);
-    if (body->writer && body->writer->drain_fn)
-        tg_writer_on_drain(body->writer, NULL, NULL);
+    tg_writer_unwish(&body->wish);
     body->writer = NULL;
     tg_fetch_free(body->fetch);
     body->fetch = NULL;
@@ -70,7 +77,8 @@ void tg_fetch_body_close(struct tg_fetch_body *body)
         body->load->count--;
     body->load = NULL;
     leave_exchange(body);
-    wake(body);
+    wake_later(
+        body); /* not inside the end of an exchange: a task that is detached would run there */
 }
 
 void tg_fetch_bodies_close(struct tg_fetch_body *list)
@@ -336,7 +344,7 @@ static bool pump_take(void *arg, const char *data, size_t len)
 {
     struct tg_fetch_body *body = arg;
     struct tg_writer *w = body->writer;
-    if (w->must_wait || body->written < 0)
+    if (body->written < 0 || w->must_wait) /* in this order: w may be gone after an error */
         return false;
     body->written = tg_writer_write(w, data, len);
     body->taken += len;
@@ -351,7 +359,7 @@ static bool is_pumped(const struct tg_fetch_body *body)
     return body->written < 0 || state == TG_FETCH_END || state == TG_FETCH_FAILED;
 }
 
-static void on_drained(void *arg);
+static void on_drained(void *arg, bool gone);
 
 /* What has come is on its way to the client before we wait for more. */
 static void pump_turn(void *arg)
@@ -363,17 +371,22 @@ static void pump_turn(void *arg)
     if (!is_pumped(body))
         body->written = tg_writer_flush(w);
     if (is_pumped(body)) {
-        if (w->drain_fn)
-            tg_writer_on_drain(w, NULL, NULL);
+        tg_writer_unwish(&body->wish);
         wake(body); /* last: it may end the exchange */
-    } else if (w->must_wait && !w->drain_fn) {
-        tg_writer_on_drain(w, on_drained, body);
+    } else if (w->must_wait && !body->wish.link) {
+        tg_writer_wish(w, &body->wish, on_drained, body);
     }
 }
 
-static void on_drained(void *arg)
+static void on_drained(void *arg, bool gone)
 {
     struct tg_fetch_body *body = arg;
+    if (gone) {
+        body->writer = NULL;
+        body->written = TG_ECLOSED;
+        wake_later(body);
+        return;
+    }
     tg_fetch_resume(body->fetch);
     pump_turn(body);
 }
@@ -423,7 +436,7 @@ static int write_body(lua_State *L)
         return pump_ended(L, body);
     body->task = task;
     if (out->writer->must_wait)
-        tg_writer_on_drain(out->writer, on_drained, body);
+        tg_writer_wish(out->writer, &body->wish, on_drained, body);
     return tg_task_wait(L, &wait, pump_resumed);
 }
 

@@ -7,6 +7,7 @@
 
 #include <lua.h>
 
+#include "body/writer.h"
 #include "upstream/fetch.h"
 
 #define TG_FETCH_BODY_TYPE "tidegate.UpstreamBody"
@@ -16,7 +17,6 @@ struct tg_call;
 struct tg_conn;
 struct tg_exchange;
 struct tg_task;
-struct tg_writer;
 
 /* User values of the body. */
 enum {
@@ -60,8 +60,9 @@ struct tg_fetch_body {
     struct tg_fetch_body *next;
     struct tg_fetch_body **link;
 
-    struct tg_task *task;     /* that waits for it, or for its end while it is pumped */
-    struct tg_writer *writer; /* while it is pumped */
+    struct tg_task *task;       /* that waits for it, or for its end while it is pumped */
+    struct tg_writer *writer;   /* while it is pumped */
+    struct tg_writer_wish wish; /* to write on */
     enum tg_status written;
 };
 

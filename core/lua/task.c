@@ -363,9 +363,9 @@ bool tg_task_waiting(const struct tg_task *task)
     return task->state == TG_TASK_WAITING || task->state == TG_TASK_READY;
 }
 
-void *tg_task_owner(const struct tg_task *task)
+void *tg_task_owner(const struct tg_task *task, tg_task_done_fn done)
 {
-    return task->owner;
+    return task->done == done ? task->owner : NULL;
 }
 
 struct tg_lua *tg_task_lua(const struct tg_task *task)

@@ -42,7 +42,8 @@ void tg_task_cancel(struct tg_task *task);
 void tg_task_rest(struct tg_task *task);
 
 bool tg_task_waiting(const struct tg_task *task);
-void *tg_task_owner(const struct tg_task *task);
+/* NULL when it is of another kind: ends by another function. */
+void *tg_task_owner(const struct tg_task *task, tg_task_done_fn done);
 struct tg_lua *tg_task_lua(const struct tg_task *task);
 
 /* Where a task that waits does so in its script ("app.lua:12"), cut to size; "" when it does not wait.

@@ -109,6 +109,11 @@ return {
       return { body = tostring(why) }
     end },
     { "/ok", get = function() return { body = "ok" } end },
+    { "/both", get = function(request, ctx)
+      ctx:write_response({ status = 200 })
+      local function send(part) return function() ctx:write_response_body(tg.fetch(url(request) .. part)) end end
+      tg.all({ send("1"), send("2") })
+    end },
     { "/two", get = function(request)
       local both = tg.all { function() return tg.fetch(url(request) .. "1") end, function() return tg.fetch(url(request) .. "2") end }
       return { body = both[1].body:all() .. both[2].body:all() }
@@ -663,6 +668,44 @@ return { workers = 1, limits = { upstream_connections_per_host = 1 }, routes = {
     d:send(OK .. "Content-Length: 1\r\n\r\n" .. second:match("%d"))
     c:send(OK .. "Content-Length: 1\r\n\r\n" .. first:match("%d"))
     assert.equal("12", client:read_response().body)
+  end)
+
+  it("sends two bodies in one response at the same time, to a client that is slow", function()
+    local size = 6000000
+    local client <close> = assert(raw.connect(s.port, { rcvbuf = 8192 }))
+    client:send("GET /both?port=" .. up.port .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+    local c <close> = up:accept()
+    local d <close> = up:accept()
+    local left = { [c] = size, [d] = size }
+    for connection in pairs(left) do
+      connection:read_request()
+      connection:send(OK .. "Content-Length: " .. size .. "\r\n\r\n")
+    end
+    local function feed()
+      local sent = 0
+      for connection, bytes in pairs(left) do
+        local taken = bytes > 0 and connection.client.socket:send_some(("x"):rep(math.min(bytes, 65536)))
+        left[connection] = bytes - (taken or 0)
+        sent = sent + (taken or 0)
+      end
+      return sent
+    end
+    repeat -- until neither takes more, as the client does not
+      local sent = feed()
+      if sent == 0 then
+        s:cpu_after_rest()
+        sent = feed()
+      end
+    until sent == 0
+    local response = assert(client:read_head())
+    local got = 0
+    while got < 2 * size do
+      feed()
+      got = got + #assert(client:read_chunk(response, 5))
+    end
+    assert.equal(2 * size, got)
+    assert.is_nil(client:read_chunk(response))
+    assert.is_true(response.complete)
   end)
 
   it("ends with the task that waits for it (B15)", timed(function()

@@ -148,6 +148,18 @@ return {
       for chunk in tg.read_body(bodies[request.query.name](request), request.query.type):chunks() do parts[#parts + 1] = chunk end
       return { body = table.concat(parts) }
     end },
+    { "/read-joined", get = function()
+      local reader = tg.read_body(function(out)
+        out:write("first ")
+        out:flush()
+        local task = tg.spawn(function() tg.sleep(0) return "joined " end)
+        out:write(task:join())
+        out:flush()
+        task:cancel()
+        out:write("last")
+      end)
+      return { body = reader:all() }
+    end },
     { "/read-all", get = function() return { body = tostring(#tg.read_body(bodies.large()):all(1000000)) } end },
     { "/read-too-much", get = function() return { body = tg.read_body(bodies.large()):all(1000) } end },
     { "/read-part", get = function()
@@ -413,6 +425,10 @@ describe("filters", function()
         assert.is_true(get("/read?name=" .. name).body == plain, name)
       end
       assert.equal("1\n2\n", get("/read?name=sequence&type=text/plain").body:gsub("%a", { a = 1, b = 2, c = "" }):sub(1, 4))
+    end)
+
+    it("reads one that joins and cancels tasks", function()
+      assert.equal("first joined last", get("/read-joined").body)
     end)
 
     it("has all of it, up to a limit: 413 past it", function()
