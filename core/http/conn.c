@@ -433,8 +433,8 @@ static void secure_bytes_came(struct tg_conn *conn, const void *bytes, size_t le
         input_ended(conn);
 }
 
-/* Straight into the input: a body that comes fast is not copied.  What comes slowly is, for it may wait
- * there, and would hold all of the room. */
+/* Straight into the input, which is empty: a body that comes fast is not copied.  What comes slowly is, for
+ * it may wait there, and would hold all of the room. */
 static ssize_t read_in_place(struct tg_conn *conn, size_t size)
 {
     struct evbuffer *in = tg_conn_input(conn);
@@ -469,7 +469,8 @@ static void read_some(struct tg_conn *conn)
 {
     size_t size;
     char *space = tg_server_read_space(conn->server, &size);
-    bool in_place = conn->flows && !conn->tls && conn->state == TG_CONN_EXCHANGE;
+    bool in_place = conn->flows && !conn->tls && conn->state == TG_CONN_EXCHANGE &&
+                    !evbuffer_get_length(tg_conn_input(conn));
     ssize_t n = in_place ? read_in_place(conn, size)
                          : recv(bufferevent_getfd(conn->bev), space, size, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))

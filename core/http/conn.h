@@ -63,8 +63,10 @@ enum tg_body_state {
     TG_BODY_TOO_LARGE, /* more than limits.body_bytes: 413 */
 };
 
-/* The next run of the request's body; it stays until that many bytes are consumed.  The first call
- * answers `Expect: 100-continue`. */
+enum { TG_BODY_PIECE_MAX = 65536 }; /* bytes of a body that are shown at a time */
+
+/* The next run of the request's body, of TG_BODY_PIECE_MAX bytes at the most; it stays until that many
+ * are consumed.  The first call answers `Expect: 100-continue`. */
 enum tg_body_state tg_conn_body_peek(struct tg_conn *conn, struct tg_slice *data);
 void tg_conn_body_consume(struct tg_conn *conn, size_t n);
 

@@ -91,6 +91,8 @@ enum tg_body_state tg_conn_body_peek(struct tg_conn *conn, struct tg_slice *data
         return TG_BODY_TOO_LARGE;
     }
     *data = conn->run;
+    if (data->len > TG_BODY_PIECE_MAX) /* two reads may lie behind each other */
+        data->len = TG_BODY_PIECE_MAX;
     return TG_BODY_DATA;
 }
 
