@@ -34,7 +34,8 @@ describe("a name that takes its time", function()
   setup(function()
     local path = (BUILD:sub(1, 1) == "/" and "" or lfs.currentdir() .. "/") .. BUILD .. "/probe_resolver.so"
     if server.sanitized then -- the sanitizer comes first
-      local pipe <close> = assert(io.popen("cc -print-file-name=libasan.so"))
+      local library = server.threads_sanitized and "libtsan.so" or "libasan.so"
+      local pipe <close> = assert(io.popen("cc -print-file-name=" .. library))
       path = pipe:read("l") .. ":" .. path
     end
     s = server.start({ script = SCRIPT, args = { "--quiet" }, env = { LD_PRELOAD = path } })

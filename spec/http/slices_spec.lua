@@ -65,8 +65,10 @@ return {
 }
 ]]
 
--- ThreadSanitizer holds signals back until the thread makes a call that it knows: a loop gets none.
-if server.threads_sanitized then return end
+if server.threads_sanitized then
+  pending("a handler that computes")
+  return
+end
 
 describe("a handler that computes", function()
   local s
