@@ -292,6 +292,10 @@ static void next_head(struct tg_conn *conn)
     bool some = evbuffer_get_length(tg_conn_input(conn)) > 0;
     conn->state = TG_CONN_HEAD;
     int taken = some ? take_head(conn) : 0;
+    if (taken == 0 && conn->peer_closed) {
+        close_politely(conn, TG_GONE_CLIENT); /* what it has begun it does not end */
+        return;
+    }
     if (taken > 0)
         tg_server_wake(conn->server, conn, false);
     else if (taken == 0)
@@ -314,10 +318,11 @@ static void next_request(struct tg_conn *conn)
 {
     const struct tg_limits *limits = tg_server_options(conn->server)->limits;
     bool unread = tg_framing_state(&conn->framing) != TG_FRAMING_DONE || conn->run.len;
+    bool more = evbuffer_get_length(tg_conn_input(conn)) > 0;
 
-    if (conn->close || conn->peer_closed || tg_server_stopping(conn->server) ||
-        (unread && conn->expect)) {
-        if (unread || evbuffer_get_length(tg_conn_input(conn)))
+    if (conn->close || tg_server_stopping(conn->server) || (unread && conn->expect) ||
+        (conn->peer_closed && (unread || !more))) {
+        if (unread || more)
             tg_conn_linger(conn);
         else
             close_politely(conn, TG_GONE_CLIENT);
@@ -368,7 +373,7 @@ void tg_conn_finish(struct tg_conn *conn)
 static void input_ended(struct tg_conn *conn)
 {
     watch(conn, 0); /* it would go on firing */
-    if (conn->state == TG_CONN_EXCHANGE && conn->finishing)
+    if (conn->state == TG_CONN_READY || (conn->state == TG_CONN_EXCHANGE && conn->finishing))
         conn->peer_closed = true; /* it may still read the rest of a whole response */
     else
         tg_conn_destroy(conn, TG_GONE_CLIENT);
@@ -429,7 +434,11 @@ static void secure_bytes_came(struct tg_conn *conn, const void *bytes, size_t le
     }
     if (evbuffer_get_length(tg_conn_input(conn)) > before)
         plain_bytes_came(conn);
-    if (outcome == TG_TLS_ENDED && tg_slots_find(slots, handle) == conn)
+    if (outcome != TG_TLS_ENDED || tg_slots_find(slots, handle) != conn)
+        return;
+    if (conn->state == TG_CONN_HEAD)
+        close_politely(conn, TG_GONE_CLIENT); /* each side says it (RFC 8446, 6.1) */
+    else
         input_ended(conn);
 }
 

@@ -23,6 +23,11 @@ bool tg_tls_make_key(unsigned char key[TG_TLS_TICKET_KEY])
     return RAND_bytes(key, TG_TLS_TICKET_KEY) == 1;
 }
 
+bool tg_tls_has_goodbye(const void *ssl)
+{
+    return SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN;
+}
+
 /* --- What a client asks for ------------------------------------------------------------------- */
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): its type is that of the callback */
@@ -54,6 +59,16 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
+}
+
+/* Each attempt to renegotiate is answered, and who does not read the answers could make them wait
+ * without an end: the first is the last, as in TLS 1.3. */
+static void on_info(const SSL *ssl, int where, int alert)
+{
+    if (where == SSL_CB_WRITE_ALERT && (alert & 0xff) == SSL_AD_NO_RENEGOTIATION) {
+        struct tg_tls_space *space = BIO_get_data(SSL_get_rbio(ssl));
+        space->refused = true;
+    }
 }
 
 /* --- Loading ---------------------------------------------------------------------------------- */
@@ -130,6 +145,7 @@ static SSL_CTX *make_ctx(struct tg_tls_context *context, const unsigned char *ti
     SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
     SSL_CTX_set_tlsext_servername_arg(ctx, context);
     SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
+    SSL_CTX_set_info_callback(ctx, on_info);
     bool set = SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
                SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1 &&
                SSL_CTX_set_session_id_context(ctx, id, sizeof id - 1) == 1 &&

@@ -36,4 +36,7 @@ bool tg_tls_make_key(unsigned char key[TG_TLS_TICKET_KEY]);
 struct tg_tls_context *tg_tls_context_hold(struct tg_tls_context *context);
 void tg_tls_context_release(struct tg_tls_context *context); /* NULL is fine */
 
+/* Whether the peer of an SSL of OpenSSL's, a client's or a server's, has said goodbye (RFC 8446, 6.1). */
+bool tg_tls_has_goodbye(const void *ssl);
+
 #endif

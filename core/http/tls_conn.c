@@ -216,13 +216,14 @@ enum tg_tls_outcome tg_tls_receive(struct tg_conn *conn, const void *bytes, size
     int n;
     space->in = bytes;
     space->in_len = len;
+    space->refused = false;
     ERR_clear_error();
     while ((n = SSL_read(ssl, space->plain, TG_TLS_RECORD)) > 0 && kept) {
         evbuffer_unfreeze(in, 0);
         kept = evbuffer_add(in, space->plain, (size_t)n) == 0;
         evbuffer_freeze(in, 0);
     }
-    enum tg_tls_outcome outcome = kept ? outcome_of(ssl, n) : TG_TLS_BROKEN;
+    enum tg_tls_outcome outcome = kept && !space->refused ? outcome_of(ssl, n) : TG_TLS_BROKEN;
     space->in = NULL;
     space->in_len = 0;
     ERR_clear_error();

@@ -24,6 +24,7 @@ struct tg_tls_space {
     char *plain;             /* a record's bytes: read, or joined to be written */
     const unsigned char *in; /* cipher text that came, and was not read yet */
     size_t in_len;
+    bool refused;      /* among it was an attempt to renegotiate */
     struct tg_buf out; /* cipher text that is to be sent */
 };
 

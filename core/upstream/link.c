@@ -8,6 +8,7 @@
 
 #include <event2/event.h>
 
+#include "http/tls.h"
 #include "upstream/client_impl.h"
 #include "util/mem.h"
 
@@ -364,6 +365,17 @@ static ssize_t outcome(CURLcode result, size_t n)
     return -1;
 }
 
+/* libcurl takes an end without a close_notify for a good one: whoever cuts the connection could so
+ * shorten a body that only its end delimits (RFC 9112, 9.8). */
+static bool is_cut(CURL *easy)
+{
+    const struct curl_tlssessioninfo *session = NULL;
+    if (curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &session) != CURLE_OK || !session ||
+        session->backend != CURLSSLBACKEND_OPENSSL || !session->internals)
+        return false;
+    return !tg_tls_has_goodbye(session->internals);
+}
+
 ssize_t tg_link_recv(struct tg_link *link, void *buffer, size_t size)
 {
     size_t n = 0;
@@ -377,6 +389,8 @@ ssize_t tg_link_recv(struct tg_link *link, void *buffer, size_t size)
     tg_upstream_hold(link->upstream, &hold);
     CURLcode result = curl_easy_recv(link->easy, buffer, size, &n);
     tg_upstream_let_go(link->upstream, &hold);
+    if (result == CURLE_OK && n == 0 && is_cut(link->easy))
+        result = CURLE_RECV_ERROR;
     return outcome(result, n);
 }
 

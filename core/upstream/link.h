@@ -45,7 +45,8 @@ TG_MUST_CHECK enum tg_status tg_link_get(struct tg_link **out, struct tg_upstrea
 
 bool tg_link_was_kept(const struct tg_link *link); /* it has served a request before */
 
-/* As recv() and send(), never waiting: -1 and errno, EAGAIN among them. */
+/* As recv() and send(), never waiting: -1 and errno, EAGAIN among them.  An end of TLS without a
+ * close_notify is an error. */
 ssize_t tg_link_recv(struct tg_link *link, void *buffer, size_t size);
 ssize_t tg_link_send(struct tg_link *link, const void *bytes, size_t len);
 

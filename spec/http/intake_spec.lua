@@ -291,6 +291,16 @@ describe("a connection", function()
       assert.equal(3000000, #response.body)
     end)
 
+    it("still gets all answers when it stopped sending behind some requests that are answered at once", function()
+      local c <close> = connect()
+      s:kill("STOP") -- so that it finds all of it at once
+      c:send(("GET /?n HTTP/1.1\r\nHost: a\r\n\r\n"):rep(3))
+      c:shutdown_write()
+      s:kill("CONT")
+      for _ = 1, 3 do assert.equal("GET /?n", c:read_response().body) end
+      assert.same({ "", "closed" }, { c:read_all(5) })
+    end)
+
     it("leaves no descriptor behind, however it goes (B15)", function()
       get("/")
       local before = s:fds()

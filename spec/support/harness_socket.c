@@ -24,9 +24,10 @@
 enum { PATIENCE = 5, READ_MAX = 65536 };
 
 struct sock {
-    int fd;         /* -1: closed */
-    SSL *ssl;       /* NULL: none */
-    bool truncated; /* it ended without a close_notify */
+    int fd;          /* -1: closed */
+    SSL *ssl;        /* NULL: none */
+    bool truncated;  /* it ended without a close_notify */
+    int key_updates; /* that came */
 };
 
 static struct sock *push_socket(lua_State *L, int fd)
@@ -122,6 +123,17 @@ static ssize_t sock_recv(struct sock *s, char *room, size_t len)
     return n;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): its type is that of the callback */
+static void on_message(int sent, int version, int type, const void *bytes, size_t len, SSL *ssl,
+                       void *arg)
+{
+    struct sock *s = arg;
+    (void)version;
+    (void)ssl;
+    if (!sent && type == SSL3_RT_HANDSHAKE && len && *(const char *)bytes == SSL3_MT_KEY_UPDATE)
+        s->key_updates++;
+}
+
 static int tls_error(struct sock *s, const char *name, bool newest, double deadline)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -134,6 +146,8 @@ static int tls_error(struct sock *s, const char *name, bool newest, double deadl
     SSL_set_mode(s->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     if (name)
         SSL_set_tlsext_host_name(s->ssl, name);
+    SSL_set_msg_callback(s->ssl, on_message);
+    SSL_set_msg_callback_arg(s->ssl, s);
     for (;;) {
         ERR_clear_error();
         int n = SSL_connect(s->ssl);
@@ -184,6 +198,64 @@ static int s_peer(lua_State *L)
     lua_pushstring(L, SSL_get_version(s->ssl));
     lua_pushboolean(L, SSL_session_reused(s->ssl));
     return 3;
+}
+
+/* update_keys() -> true, or nil and why: TLS 1.3's new keys for what is sent from here on, and a demand
+ * that the peer does the same (RFC 8446, 4.6.3). */
+static int s_update_keys(lua_State *L)
+{
+    const struct sock *s = sock_at(L, 1);
+    luaL_argcheck(L, s->ssl, 1, "no TLS");
+    sigset_t before;
+    hold_sigpipe(&before);
+    ERR_clear_error();
+    int n = SSL_key_update(s->ssl, SSL_KEY_UPDATE_REQUESTED) == 1 ? SSL_do_handshake(s->ssl) : 0;
+    int wants = n == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, n);
+    let_sigpipe_go(&before);
+    if (n != 1)
+        return harness_fail(L, wants == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* renegotiate() -> true, or nil and why: asks for another handshake, of TLS 1.2.  What is received
+ * after it is cipher text. */
+static int s_renegotiate(lua_State *L)
+{
+    struct sock *s = sock_at(L, 1);
+    luaL_argcheck(L, s->ssl, 1, "no TLS");
+    sigset_t before;
+    hold_sigpipe(&before);
+    ERR_clear_error();
+    bool begun = SSL_renegotiate(s->ssl) == 1;
+    if (begun)
+        (void)SSL_do_handshake(s->ssl); /* it waits for an answer */
+    let_sigpipe_go(&before);
+    SSL_free(s->ssl);
+    s->ssl = NULL;
+    if (!begun)
+        return harness_fail(L, EPROTO);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* Says that nothing more is sent, and leaves the socket as it is. */
+static int s_say_goodbye(lua_State *L)
+{
+    const struct sock *s = sock_at(L, 1);
+    luaL_argcheck(L, s->ssl, 1, "no TLS");
+    sigset_t before;
+    hold_sigpipe(&before);
+    lua_pushboolean(L, SSL_shutdown(s->ssl) >= 0);
+    let_sigpipe_go(&before);
+    return 1;
+}
+
+/* How often the peer has changed its keys. */
+static int s_key_updates(lua_State *L)
+{
+    lua_pushinteger(L, ((const struct sock *)luaL_checkudata(L, 1, SOCKET))->key_updates);
+    return 1;
 }
 
 static int fd_at(lua_State *L, int index)
@@ -466,12 +538,22 @@ static int l_poll(lua_State *L)
 void harness_add_sockets(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"accept", s_accept}, {"port", s_port},
-        {"send", s_send},     {"send_some", s_send_some},
-        {"recv", s_recv},     {"shutdown_write", s_shutdown_write},
-        {"close", s_close},   {"reset", s_reset},
-        {"fd", s_fd},         {"tls", s_tls},
-        {"peer", s_peer},     {"truncated", s_truncated},
+        {"accept", s_accept},
+        {"port", s_port},
+        {"send", s_send},
+        {"send_some", s_send_some},
+        {"recv", s_recv},
+        {"shutdown_write", s_shutdown_write},
+        {"close", s_close},
+        {"reset", s_reset},
+        {"fd", s_fd},
+        {"tls", s_tls},
+        {"peer", s_peer},
+        {"truncated", s_truncated},
+        {"renegotiate", s_renegotiate},
+        {"say_goodbye", s_say_goodbye},
+        {"update_keys", s_update_keys},
+        {"key_updates", s_key_updates},
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
