@@ -34,6 +34,15 @@ enum body_kind {
     BODY_UNKNOWN,
 };
 
+/* Raises: the value at index is no body. */
+static int refuse(lua_State *L, int index)
+{
+    const char *name = luaL_typename(L, index);
+    if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
+        name = lua_tostring(L, -1);
+    return luaL_error(L, "a %s cannot be streamed as a body", name);
+}
+
 /* --- Types of userdata ------------------------------------------------------------------------ */
 
 static const char kind_key = 'k'; /* its address is the key, in metatables */
@@ -198,7 +207,7 @@ static void describe(lua_State *L, struct tg_call *call, int body, enum body_kin
     case BODY_FUNCTION:
         break;
     case BODY_UNKNOWN:
-        luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, body));
+        refuse(L, body);
     }
     if (status != x->head.status)
         said = TG_LENGTH_UNKNOWN;
@@ -233,7 +242,7 @@ const char *tg_body_describe_inner(lua_State *L, struct tg_out *out, int index,
     case BODY_FUNCTION:
         break;
     case BODY_UNKNOWN:
-        luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, index));
+        refuse(L, index);
     }
     return about.media_type;
 }
@@ -440,7 +449,7 @@ bool tg_body_is_printed(lua_State *L, int index)
 void tg_body_push_way(lua_State *L, int index)
 {
     if (!push_way(L, index, kind_of(L, index)))
-        luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, index));
+        refuse(L, index);
 }
 
 static int produced(lua_State *L, int status, lua_KContext context)
@@ -596,7 +605,7 @@ int tg_body_write_response_body(lua_State *L)
     tg_fetch_response_unwrap(L, 2);
     enum body_kind kind = kind_of(L, 2);
     if (kind == BODY_UNKNOWN)
-        return luaL_error(L, "a %s cannot be streamed as a body", luaL_typename(L, 2));
+        return refuse(L, 2);
     if (!x->writer.head && !x->writer.committed) { /* an implicit 200 */
         tg_buf_clear(&x->fields);
         x->head = (struct tg_response_head){.status = 200, .length = TG_LENGTH_UNKNOWN};

@@ -209,6 +209,9 @@ static void take_value(lua_State *L, struct tg_exchange *x, struct tg_slice name
         luaL_error(L, "the value of header %s is a %s, expected a string or a number", name.p,
                    luaL_typename(L, -1));
     struct tg_slice value = slice_at(L, -1);
+    if (IS(name, "content-type") && info->content_type)
+        luaL_error(L, "a response has one Content-Type, this has %s and %s", info->content_type,
+                   value.p);
     if (is_to_send(L, x, name, value, info))
         add_field(L, x, name, value);
 }
