@@ -28,7 +28,9 @@ local function numbers(request)
     headers = { ["Content-Type"] = "application/json" },
     body = tg.generate(function(yield)
       for i = 1, count do
-        tg.sleep(pause)
+        if pause > 0 then
+          tg.sleep(pause)
+        end
         yield(i)
       end
     end),
