@@ -751,7 +751,7 @@ describe("several tasks at once", function()
 
     it("refuses a time that is none", function()
       assert.matches("seconds of zero or more", run("tg.timeout(-1, print)"))
-      assert.matches("function expected", run("tg.timeout(1)"))
+      assert.matches("expected a function", run("tg.timeout(1)"))
       assert.equal(0, t:live())
     end)
   end)
