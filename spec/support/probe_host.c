@@ -493,7 +493,7 @@ static int h_join(lua_State *L)
     return push_status(L, host, host->ran);
 }
 
-/* loop(seconds): some turns */
+/* loop([seconds[, fail at]]): some turns */
 static int h_loop(lua_State *L)
 {
     struct host *host = host_at(L);
@@ -501,7 +501,9 @@ static int h_loop(lua_State *L)
     struct timeval tv = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
     if (seconds > 0)
         event_base_loopexit(host->base, &tv);
+    tg_mem_fail_at((unsigned)luaL_optinteger(L, 3, 0));
     event_base_loop(host->base, seconds > 0 ? 0 : EVLOOP_NONBLOCK);
+    tg_mem_fail_at(0);
     return 0;
 }
 

@@ -696,3 +696,101 @@ describe("a script that waits for its host", function()
     assert.matches("cancelled", host:notes())
   end)
 end)
+
+describe("memory that gives out later", function()
+  local SERVICE = [[
+local tg = require("tidegate")
+local held = {}
+return {
+  check = function() held[1] = ("x"):rep(100) end,
+  on_start = function() tg.sleep(0) end,
+  on_stop = function() tg.sleep(0) held = nil end,
+  limits = { drain = 0.05 },
+  routes = {
+    { "/", get = function() return { body = "whole" } end },
+    { "/topic", get = function() return { body = tg.topic("t") } end },
+    { "/never", get = function() tg.detach(function() tg.sleep(1000) end) tg.sleep(1000) end },
+  },
+}]]
+
+  -- Clients in the midst of things.
+  local function open_some(host)
+    local all = {}
+    for _, target in ipairs({ "/topic", "/never", "/suspend", "/lines" }) do
+      local c = assert(raw.connect(host:port()))
+      c:send("GET " .. target .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+      all[#all + 1] = c
+      host:ask(target)
+    end
+    for _ = 1, 5 do host:loop(0.001) end
+    return all
+  end
+
+  local function close_all(clients)
+    for _, c in ipairs(clients) do c:close() end
+  end
+
+  -- Does what is to be done with the nth allocation failing, for n from 1 on, until none has failed often.
+  local function torture(most, attempt)
+    local failures = 0
+    local fine = 0
+    for n = 1, most do
+      if attempt(n) then fine = fine + 1 else fine, failures = 0, failures + 1 end
+      if fine == 20 then break end
+    end
+    return failures
+  end
+
+  it("while a script is loaded anew leaves the old one serving (B69)", function()
+    collectgarbage()
+    collectgarbage()
+    local before = probe.blocks()
+    do
+      local host <close> = assert(probe.new(SERVICE))
+      local clients = open_some(host)
+      local failures = torture(100000, function(n)
+        local generation = host:generation()
+        assert.equal(0, host:reload())
+        host:loop(0, n)
+        for _ = 1, 3 do host:loop() end
+        assert.equal("whole", host:call("GET", "/").body)
+        assert.equal(5, #host:call("GET", "/body/5").body)
+        return host:generation() == generation + 1
+      end)
+      assert.is_true(failures > 50, failures)
+      host:resume()
+      close_all(clients)
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.equal(before, probe.blocks())
+  end)
+
+  it("while a gateway stops does not keep it from that, nor from starting again (B69)", function()
+    collectgarbage()
+    collectgarbage()
+    local before = probe.blocks()
+    do
+      local host <close> = assert(probe.new(SERVICE))
+      for n = 1, 60 do
+        local clients = open_some(host)
+        host:notes()
+        host:stop()
+        for turn_of = 1, 3 do host:loop(0, n + 7 * (turn_of - 1)) end
+        if n % 3 == 0 then host:stop() end
+        local notes = notes_with(host, "stopped")
+        for _ = 1, 3 do host:loop() end
+        notes = notes .. host:notes()
+        assert.equal(1, select(2, notes:gsub("stopped", "")))
+        assert.equal(4, select(2, notes:gsub("answer", "")), notes)
+        close_all(clients)
+        host:resume()
+        assert.same({ 0, "" }, { host:start() })
+        assert.equal("whole", host:call("GET", "/").body)
+      end
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.equal(before, probe.blocks())
+  end)
+end)
