@@ -598,6 +598,35 @@ describe("a gateway that was stopped", function()
   end)
 end)
 
+describe("a gateway that other threads use", function()
+  it("takes what they do at any moment: publish, reload, resume, call, look (B68)", function()
+    local host <close> = assert(probe.new(COUNTS, true, 0, { own = true }))
+    host:storm()
+    for round = 1, 4 do
+      host:run()
+      local clients = {}
+      for i, target in ipairs({ "/topic", "/suspend", "/lines", "/", "/body/100000", "/half" }) do
+        local c = assert(raw.connect(host:port()))
+        c:send("GET " .. target .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+        clients[i] = c
+      end
+      assert(clients[1]:read_until("data: data"))
+      assert(clients[3]:read_until("line"))
+      if round == 2 then clients[2]:reset() end
+      host:stop()
+      if round % 2 == 0 then host:stop() end
+      assert.equal(0, (host:join()))
+      assert.same({ 0, "" }, { host:start() })
+      for _, c in ipairs(clients) do c:close() end
+    end
+    host:calm()
+    host:free()
+    local asked, answers = host:asked()
+    assert.is_true(asked > 10)
+    assert.equal(asked, answers)
+  end)
+end)
+
 describe("a gateway that could not be started", function()
   it("is started when it can be, and has listened to nothing meanwhile", function()
     local taken = assert(probe.new(COUNTS))
