@@ -56,6 +56,18 @@ function M.requests(target, connections, ...)
   end
 end
 
+--- Connections with TLS, one after another, each for one request for target: mode is "-new", or "-reuse" where the
+--- session is resumed.
+function M.handshakes(target, mode, ...)
+  local more = { ... }
+  return function(server)
+    local argv = { "openssl", "s_time", "-connect", "127.0.0.1:" .. server.port, "-www", target, mode, "-time",
+      tostring(M.seconds), table.unpack(more) }
+    local text = M.output_of(argv)
+    return tonumber(text:match("(%d+) connections in %d+ real")) or error(server.name .. " shakes no hands: " .. text)
+  end
+end
+
 local function run(sample, argv)
   local process <close> = assert(harness.spawn(servers.pinned(1, argv), { stdout = "pipe", stderr = "null" }))
   repeat
@@ -67,7 +79,7 @@ end
 
 --- One after another; a unit is one of them.
 function M.transfers(target, count, ...)
-  local argv = { "curl", "-s", "-f", "-o", "/dev/null", "-w", "%{size_download} ", ... }
+  local argv = { "curl", "-s", "-k", "-f", "-o", "/dev/null", "-w", "%{size_download} ", ... }
   return function(server, sample)
     local all = { table.unpack(argv) }
     all[#all + 1] = servers.url(server, target) .. (target:find("?", 1, true) and "&" or "?") .. "n=[1-" .. count .. "]"

@@ -417,12 +417,12 @@ static void plain_bytes_came(struct tg_conn *conn)
         bufferevent_trigger(conn->bev, EV_READ, 0); /* evhttp calls tg_conn_request() */
 }
 
-static void secure_bytes_came(struct tg_conn *conn, const void *bytes, size_t len)
+static void secure_bytes_came(struct tg_conn *conn, const void *bytes, size_t len, bool in_place)
 {
     struct tg_slots *slots = tg_server_slots(conn->server);
     struct tg_handle handle = conn->handle;
     size_t before = evbuffer_get_length(tg_conn_input(conn));
-    enum tg_tls_outcome outcome = tg_tls_receive(conn, bytes, len);
+    enum tg_tls_outcome outcome = tg_tls_receive(conn, bytes, len, in_place);
     if (outcome == TG_TLS_BROKEN) {
         tg_conn_destroy(conn, TG_GONE_CLIENT);
         return;
@@ -478,10 +478,11 @@ static void read_some(struct tg_conn *conn)
 {
     size_t size;
     char *space = tg_server_read_space(conn->server, &size);
-    bool in_place = conn->flows && !conn->tls && conn->state == TG_CONN_EXCHANGE &&
-                    !evbuffer_get_length(tg_conn_input(conn));
-    ssize_t n = in_place ? read_in_place(conn, size)
-                         : recv(bufferevent_getfd(conn->bev), space, size, MSG_DONTWAIT);
+    bool in_place =
+        conn->flows && conn->state == TG_CONN_EXCHANGE && !evbuffer_get_length(tg_conn_input(conn));
+    ssize_t n = in_place && !conn->tls
+                    ? read_in_place(conn, size)
+                    : recv(bufferevent_getfd(conn->bev), space, size, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return;
     if (n < 0 && errno == ENOMEM) {
@@ -494,7 +495,7 @@ static void read_some(struct tg_conn *conn)
     }
     conn->flows = (size_t)n >= size / 2;
     if (conn->tls)
-        secure_bytes_came(conn, space, (size_t)n);
+        secure_bytes_came(conn, space, (size_t)n, in_place);
     else if (in_place || add_input(conn, space, (size_t)n))
         plain_bytes_came(conn);
     else

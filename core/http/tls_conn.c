@@ -207,18 +207,42 @@ static enum tg_tls_outcome outcome_of(SSL *ssl, int n)
     }
 }
 
-enum tg_tls_outcome tg_tls_receive(struct tg_conn *conn, const void *bytes, size_t len)
+/* Straight into the input, as a body that comes fast is read without TLS.  What SSL_read() said; positive:
+ * there may be more. */
+static int read_in_place(struct tg_conn *conn, size_t len)
+{
+    struct evbuffer *in = tg_conn_input(conn);
+    struct evbuffer_iovec room;
+    size_t had = 0;
+    int n = 1;
+    evbuffer_unfreeze(in, 0);
+    if (evbuffer_reserve_space(in, (ev_ssize_t)len, &room, 1) == 1) {
+        while (had < len &&
+               (n = SSL_read(conn->tls->ssl, (char *)room.iov_base + had, (int)(len - had))) > 0)
+            had += (size_t)n;
+        room.iov_len = had;
+        if (evbuffer_commit_space(in, &room, 1) != 0)
+            n = -1;
+    }
+    evbuffer_freeze(in, 0);
+    return n;
+}
+
+enum tg_tls_outcome tg_tls_receive(struct tg_conn *conn, const void *bytes, size_t len,
+                                   bool in_place)
 {
     struct tg_tls_space *space = conn->tls->space;
     struct evbuffer *in = tg_conn_input(conn);
     SSL *ssl = conn->tls->ssl;
     bool kept = true;
-    int n;
+    int n = 1;
     space->in = bytes;
     space->in_len = len;
     space->refused = false;
     ERR_clear_error();
-    while ((n = SSL_read(ssl, space->plain, TG_TLS_RECORD)) > 0 && kept) {
+    if (in_place)
+        n = read_in_place(conn, len);
+    while (n > 0 && kept && (n = SSL_read(ssl, space->plain, TG_TLS_RECORD)) > 0) {
         evbuffer_unfreeze(in, 0);
         kept = evbuffer_add(in, space->plain, (size_t)n) == 0;
         evbuffer_freeze(in, 0);

@@ -45,8 +45,9 @@ enum tg_status tg_tls_open(struct tg_conn *conn, struct tg_tls_context *context,
                            struct tg_tls_space *space);
 void tg_tls_close(struct tg_conn *conn); /* frees; says nothing to the client */
 
-/* Adds what cipher text, len bytes of it, holds to the connection's input. */
-enum tg_tls_outcome tg_tls_receive(struct tg_conn *conn, const void *bytes, size_t len);
+/* Adds what cipher text, len bytes of it, holds to the connection's input; in_place: without a copy. */
+enum tg_tls_outcome tg_tls_receive(struct tg_conn *conn, const void *bytes, size_t len,
+                                   bool in_place);
 
 /* Takes all of runs. */
 enum tg_status tg_tls_write(struct tg_conn *conn, const struct iovec *runs, int n);
