@@ -28,14 +28,6 @@ return {
       end
       return { body = sizes }
     end },
-    { "/largest", post = function(request)
-      local largest, bytes = 0, 0
-      for chunk in request.body:chunks() do
-        largest, bytes = math.max(largest, #chunk), bytes + #chunk
-        if bytes % 3 == 0 then tg.sleep(0.001) end
-      end
-      return { body = { largest, bytes } }
-    end },
     { "/names", post = function(request)
       local names = {}
       for part in tg.multipart(request, { max_parts = 3 }) do names[#names + 1] = part.name end
@@ -98,17 +90,6 @@ describe("tg.multipart", function()
     server.write(s.dir .. "/up.txt", ("line\r\n--\r\n"):rep(20000))
     local result = curl.run({ "-F", "first=1", "-F", "file=@" .. s.dir .. "/up.txt", "-F", "last=2", s.url .. "/sizes" })
     assert.same({ first = 1, file = 200000, last = 1 }, cjson.decode(result.stdout))
-  end)
-
-  it("has pieces of 64 KiB at the most, however fast they come (B49)", function()
-    local path = s.dir .. "/fast"
-    server.write(path, ("y"):rep(30000000))
-    for _ = 1, 3 do
-      local sizes = cjson.decode(curl.run({ "-T", path, "-X", "POST", s.url .. "/largest" }).stdout)
-      assert.equal(30000000, sizes[2])
-      assert.is_true(sizes[1] <= 65536, sizes[1])
-    end
-    os.remove(path)
   end)
 
   it("passes over what is not read, and lets a part be a response's body", function()

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <event2/event.h>
 #include <lauxlib.h>
@@ -13,7 +14,7 @@
 
 #define HOST "probe.Host"
 
-enum { TICKETS = 16, NOTES = 65536 };
+enum { TICKETS = 16, NOTES = 65536, OTHERS = 4 };
 
 struct host {
     struct event_base *base;
@@ -24,8 +25,12 @@ struct host {
     bool running;
     enum tidegate_status ran;
     struct host *again;   /* is started again once it has stopped */
-    pthread_mutex_t lock; /* of notes */
-    char notes[NOTES];    /* what has happened, in its order */
+    pthread_mutex_t lock; /* of notes and tickets */
+    pthread_t others[OTHERS];
+    atomic_bool storms;
+    atomic_uint asked;
+    atomic_uint answers;
+    char notes[NOTES]; /* what has happened, in its order */
     bool answered;
     int ref; /* of the answer of call() */
     lua_State *L;
@@ -37,6 +42,27 @@ static void note(struct host *host, const char *what)
     size_t len = strlen(host->notes);
     snprintf(host->notes + len, sizeof host->notes - len, "%s%s", len ? " " : "", what);
     pthread_mutex_unlock(&host->lock);
+}
+
+/* Any thread.  What there is no room for is resumed at once. */
+static void keep_ticket(struct host *host, struct tidegate_ticket *ticket)
+{
+    pthread_mutex_lock(&host->lock);
+    bool kept = host->ticket_count < TICKETS;
+    if (kept)
+        host->tickets[host->ticket_count++] = ticket;
+    pthread_mutex_unlock(&host->lock);
+    if (!kept)
+        tidegate_resume(ticket);
+}
+
+static struct tidegate_ticket *take_ticket(struct host *host)
+{
+    pthread_mutex_lock(&host->lock);
+    struct tidegate_ticket *ticket =
+        host->ticket_count ? host->tickets[--host->ticket_count] : NULL;
+    pthread_mutex_unlock(&host->lock);
+    return ticket;
 }
 
 static struct host *host_at(lua_State *L)
@@ -188,10 +214,10 @@ static enum tidegate_status lines(void *arg, struct tidegate_writer *w)
         return TIDEGATE_OK;
     tidegate_write(w, "line\n", 5);
     struct host *host = body->host;
-    host->tickets[host->ticket_count] = tidegate_body_suspend(w);
-    if (!host->tickets[host->ticket_count])
+    struct tidegate_ticket *ticket = tidegate_body_suspend(w);
+    if (!ticket)
         return TIDEGATE_ENOMEM;
-    host->ticket_count++;
+    keep_ticket(host, ticket);
     return TIDEGATE_AGAIN;
 }
 
@@ -216,7 +242,7 @@ static void h_suspend(struct tidegate_exchange *x, void *arg)
     tidegate_on_close(x, on_close, arg);
     struct tidegate_ticket *ticket = tidegate_suspend(x, resumed, arg);
     if (ticket)
-        host->tickets[host->ticket_count++] = ticket;
+        keep_ticket(host, ticket);
 }
 
 static void echo(struct tidegate_exchange *x, void *arg);
@@ -239,7 +265,7 @@ static void echo(struct tidegate_exchange *x, void *arg)
     for (;;) {
         enum tidegate_status status = tidegate_read(x, buf, sizeof buf, &len);
         if (status == TIDEGATE_AGAIN) {
-            host->tickets[host->ticket_count++] = tidegate_suspend(x, echo, arg);
+            keep_ticket(host, tidegate_suspend(x, echo, arg));
             tidegate_on_readable(x, echo_more, arg);
             return;
         }
@@ -290,7 +316,7 @@ struct job {
 static void begin(struct tidegate_ticket *ticket, void *arg)
 {
     struct job *job = arg;
-    job->host->tickets[job->host->ticket_count++] = ticket;
+    keep_ticket(job->host, ticket);
 }
 
 static int finish(lua_State *L, void *arg)
@@ -493,7 +519,7 @@ static int h_join(lua_State *L)
     return push_status(L, host, host->ran);
 }
 
-/* loop(seconds): some turns */
+/* loop([seconds[, fail at]]): some turns */
 static int h_loop(lua_State *L)
 {
     struct host *host = host_at(L);
@@ -501,7 +527,9 @@ static int h_loop(lua_State *L)
     struct timeval tv = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
     if (seconds > 0)
         event_base_loopexit(host->base, &tv);
+    tg_mem_fail_at((unsigned)luaL_optinteger(L, 3, 0));
     event_base_loop(host->base, seconds > 0 ? 0 : EVLOOP_NONBLOCK);
+    tg_mem_fail_at(0);
     return 0;
 }
 
@@ -587,6 +615,112 @@ static int h_resume(lua_State *L)
     }
     lua_pushinteger(L, count);
     return 1;
+}
+
+/* --- Other threads ------------------------------------------------------------------------------ */
+
+static void pause_a_little(void)
+{
+    nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
+static void *publish_on(void *arg)
+{
+    struct host *host = arg;
+    for (; atomic_load(&host->storms); pause_a_little())
+        tidegate_publish(host->g, "t", "e", "data", 4);
+    return NULL;
+}
+
+static void *reload_on(void *arg)
+{
+    struct host *host = arg;
+    for (; atomic_load(&host->storms); pause_a_little()) {
+        int64_t sum;
+        tidegate_reload(host->g);
+        tidegate_shared_increment(host->g, "storm", tidegate_generation(host->g) ? "n" : "m", 1,
+                                  &sum);
+    }
+    return NULL;
+}
+
+static void *resume_on(void *arg)
+{
+    struct host *host = arg;
+    for (; atomic_load(&host->storms); pause_a_little()) {
+        struct tidegate_ticket *ticket = take_ticket(host);
+        if (ticket)
+            tidegate_resume(ticket);
+    }
+    return NULL;
+}
+
+static void count_answer(void *arg)
+{
+    atomic_fetch_add(&((struct host *)arg)->answers, 1);
+}
+
+static void on_counted_answer(void *arg, const struct tidegate_call_response *response)
+{
+    (void)response;
+    count_answer(arg);
+}
+
+static void see_exchange(void *arg, const struct tidegate_exchange_info *info)
+{
+    (void)arg;
+    (void)info;
+}
+
+static void see_worker(void *arg, const struct tidegate_worker_info *info)
+{
+    (void)arg;
+    (void)info;
+}
+
+static void *ask_on(void *arg)
+{
+    static const char *const targets[] = {"/", "/suspend", "/lines", "/half"};
+    struct host *host = arg;
+    for (unsigned i = 0; atomic_load(&host->storms); i++, pause_a_little()) {
+        struct tidegate_call_request request = {"GET", targets[i % 4], NULL, NULL, 0};
+        if (tidegate_call(host->g, &request, on_counted_answer, host) == TIDEGATE_OK)
+            atomic_fetch_add(&host->asked, 1);
+        if (tidegate_snapshot(host->g, 10, see_exchange, see_worker, count_answer, host) ==
+            TIDEGATE_OK)
+            atomic_fetch_add(&host->asked, 1);
+    }
+    return NULL;
+}
+
+/* storm(): other threads use the gateway, until calm() */
+static int h_storm(lua_State *L)
+{
+    static void *(*const fns[OTHERS])(void *) = {publish_on, reload_on, resume_on, ask_on};
+    struct host *host = host_at(L);
+    atomic_store(&host->storms, true);
+    for (int i = 0; i < OTHERS; i++)
+        if (pthread_create(&host->others[i], NULL, fns[i], host) != 0)
+            return luaL_error(L, "no thread");
+    return 0;
+}
+
+static int h_calm(lua_State *L)
+{
+    struct host *host = host_at(L);
+    atomic_store(&host->storms, false);
+    for (int i = 0; i < OTHERS; i++)
+        pthread_join(host->others[i], NULL);
+    return 0;
+}
+
+/* asked() -> how many calls and snapshots were begun, and have ended */
+static int h_asked(lua_State *L)
+{
+    struct host *host = host_at(L);
+    lua_pushinteger(L, atomic_load(&host->asked));
+    lua_pushinteger(L, atomic_load(&host->answers));
+    return 2;
 }
 
 static int h_notes(lua_State *L)
@@ -686,7 +820,8 @@ static const luaL_Reg methods[] = {
     {"free", h_free},       {"close", h_close},   {"shared", h_shared},
     {"publish", h_publish}, {"reload", h_reload}, {"generation", h_generation},
     {"start", h_start},     {"stop", h_stop},     {"run", h_run},
-    {"join", h_join},       {"ask", h_ask},       {"__close", h_close},
+    {"join", h_join},       {"ask", h_ask},       {"storm", h_storm},
+    {"calm", h_calm},       {"asked", h_asked},   {"__close", h_close},
     {"__gc", h_close},      {NULL, NULL},
 };
 

@@ -598,6 +598,35 @@ describe("a gateway that was stopped", function()
   end)
 end)
 
+describe("a gateway that other threads use", function()
+  it("takes what they do at any moment: publish, reload, resume, call, look (B68)", function()
+    local host <close> = assert(probe.new(COUNTS, true, 0, { own = true }))
+    host:storm()
+    for round = 1, 4 do
+      host:run()
+      local clients = {}
+      for i, target in ipairs({ "/topic", "/suspend", "/lines", "/", "/body/100000", "/half" }) do
+        local c = assert(raw.connect(host:port()))
+        c:send("GET " .. target .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+        clients[i] = c
+      end
+      assert(clients[1]:read_until("data: data"))
+      assert(clients[3]:read_until("line"))
+      if round == 2 then clients[2]:reset() end
+      host:stop()
+      if round % 2 == 0 then host:stop() end
+      assert.equal(0, (host:join()))
+      assert.same({ 0, "" }, { host:start() })
+      for _, c in ipairs(clients) do c:close() end
+    end
+    host:calm()
+    host:free()
+    local asked, answers = host:asked()
+    assert.is_true(asked > 10)
+    assert.equal(asked, answers)
+  end)
+end)
+
 describe("a gateway that could not be started", function()
   it("is started when it can be, and has listened to nothing meanwhile", function()
     local taken = assert(probe.new(COUNTS))
@@ -694,5 +723,103 @@ describe("a script that waits for its host", function()
     assert.is_true(host:resume() > 0)
     host:free()
     assert.matches("cancelled", host:notes())
+  end)
+end)
+
+describe("memory that gives out later", function()
+  local SERVICE = [[
+local tg = require("tidegate")
+local held = {}
+return {
+  check = function() held[1] = ("x"):rep(100) end,
+  on_start = function() tg.sleep(0) end,
+  on_stop = function() tg.sleep(0) held = nil end,
+  limits = { drain = 0.05 },
+  routes = {
+    { "/", get = function() return { body = "whole" } end },
+    { "/topic", get = function() return { body = tg.topic("t") } end },
+    { "/never", get = function() tg.detach(function() tg.sleep(1000) end) tg.sleep(1000) end },
+  },
+}]]
+
+  -- Clients in the midst of things.
+  local function open_some(host)
+    local all = {}
+    for _, target in ipairs({ "/topic", "/never", "/suspend", "/lines" }) do
+      local c = assert(raw.connect(host:port()))
+      c:send("GET " .. target .. " HTTP/1.1\r\nHost: a\r\n\r\n")
+      all[#all + 1] = c
+      host:ask(target)
+    end
+    for _ = 1, 5 do host:loop(0.001) end
+    return all
+  end
+
+  local function close_all(clients)
+    for _, c in ipairs(clients) do c:close() end
+  end
+
+  -- Does what is to be done with the nth allocation failing, for n from 1 on, until none has failed often.
+  local function torture(most, attempt)
+    local failures = 0
+    local fine = 0
+    for n = 1, most do
+      if attempt(n) then fine = fine + 1 else fine, failures = 0, failures + 1 end
+      if fine == 20 then break end
+    end
+    return failures
+  end
+
+  it("while a script is loaded anew leaves the old one serving (B69)", function()
+    collectgarbage()
+    collectgarbage()
+    local before = probe.blocks()
+    do
+      local host <close> = assert(probe.new(SERVICE))
+      local clients = open_some(host)
+      local failures = torture(100000, function(n)
+        local generation = host:generation()
+        assert.equal(0, host:reload())
+        host:loop(0, n)
+        for _ = 1, 3 do host:loop() end
+        assert.equal("whole", host:call("GET", "/").body)
+        assert.equal(5, #host:call("GET", "/body/5").body)
+        return host:generation() == generation + 1
+      end)
+      assert.is_true(failures > 50, failures)
+      host:resume()
+      close_all(clients)
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.equal(before, probe.blocks())
+  end)
+
+  it("while a gateway stops does not keep it from that, nor from starting again (B69)", function()
+    collectgarbage()
+    collectgarbage()
+    local before = probe.blocks()
+    do
+      local host <close> = assert(probe.new(SERVICE))
+      for n = 1, 60 do
+        local clients = open_some(host)
+        host:notes()
+        host:stop()
+        for turn_of = 1, 3 do host:loop(0, n + 7 * (turn_of - 1)) end
+        if n % 3 == 0 then host:stop() end
+        local notes = notes_with(host, "stopped")
+        for _ = 1, 3 do host:loop() end
+        notes = notes .. host:notes()
+        assert.equal(1, select(2, notes:gsub("stopped", "")))
+        assert.equal(4, select(2, notes:gsub("answer", "")), notes)
+        close_all(clients)
+        host:resume()
+        assert.same({ 0, "" }, { host:start() })
+        assert.equal("whole", host:call("GET", "/").body)
+      end
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.equal(before, probe.blocks())
   end)
 end)
