@@ -28,7 +28,7 @@ local function fine() return { body = "fine" } end
 local function endless(out) while true do out:write(("x"):rep(4096)) end end
 
 return {
-  limits = { response_timeout = 0.15, write_timeout = 0.25, head_timeout = 0.2, body_bytes = 100000,
+  limits = { response_timeout = 0.4, write_timeout = 0.4, head_timeout = 1, body_bytes = 100000,
     body_drain = 1000, script = 0.25, connections = 2000, high_water = 65536, low_water = 16384 },
   interceptors = { count },
   not_found = function() return { status = 404, body = "no" } end,
