@@ -33,6 +33,12 @@ static void unlink_failed(struct tg_spawned *spawned)
     spawned->back_failed = NULL;
 }
 
+void tg_spawned_forget(struct tg_scope *scope)
+{
+    while (scope->failed)
+        unlink_failed(scope->failed);
+}
+
 static void link_failed(struct tg_spawned *spawned, struct tg_scope *scope)
 {
     spawned->next_failed = scope->failed;
@@ -141,6 +147,9 @@ static void on_done(void *owner, enum tg_lua_result result)
         NULL; /* it may have been cancelled while it joined, and nothing holds that one now */
     if (result == TG_LUA_FAILED || result == TG_LUA_NOMEM)
         fail(lua, spawned);
+    struct tg_scope *scope = tg_task_scope(spawned->task);
+    if (!scope->user && scope->main == spawned->task) /* detached: its scope ends with it */
+        tg_spawned_log(lua, scope, NULL);
     tg_task_free(spawned->task);
     spawned->task = NULL;
     tg_channel_unclaim(spawned);

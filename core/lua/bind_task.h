@@ -45,4 +45,7 @@ void tg_spawned_cancel(struct tg_spawned *spawned);
  * stands before it, unless it is NULL.  Not from inside Lua. */
 void tg_spawned_log(struct tg_lua *lua, struct tg_scope *scope, const char *name);
 
+/* The scope is about to go: none of those that failed in it is among its own any more. */
+void tg_spawned_forget(struct tg_scope *scope);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 
+#include "lua/bind_task.h"
 #include "lua/task_impl.h"
 #include "util/mem.h"
 
@@ -110,6 +111,7 @@ static void leave_scope(struct tg_task *task)
         tg_scope_check(task->scope, task->tasks);
         return;
     }
+    tg_spawned_forget(task->scope);
     tg_free(task->scope);
     task->scope = &task->tasks->scope;
     task->owns_scope = false;
