@@ -235,7 +235,7 @@ describe("bodies", function()
       end
     end))
 
-    it("stops its producer when the client stops reading, and is closed when it goes (B20)", function()
+    it("stops its producer when the client stops reading, and is closed when it goes (B20)", timed(function()
       local c = send("GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
       c:read_until("%[1,2", 5)
       local before = s:cpu_after_rest()
@@ -243,7 +243,7 @@ describe("bodies", function()
       assert.is_true(s:cpu_after_rest() - before <= 2, "the producer goes on")
       c:close()
       server.eventually(function() return get("/closed").body:find("endless", 1, true) end)
-    end)
+    end))
 
     it("may be a coroutine, or an iterator that waits (B14)", function()
       assert.equal("[1,2,3]", get("/coroutine").body)

@@ -252,7 +252,7 @@ describe("tg.compress", function()
         assert_flat(before, 3072)
       end))
 
-      it("is held back by a slow one, and ends when that goes (B20)", function()
+      it("is held back by a slow one, and ends when that goes (B20)", timed(function()
         get("/text", coding)
         local c = send("/endless", coding, { rcvbuf = 4096 })
         c:read_head()
@@ -266,7 +266,7 @@ describe("tg.compress", function()
         server.eventually(function()
           return select(2, get("/closed").body:gsub("endless", "")) > count
         end)
-      end)
+      end))
 
       it("agrees with curl", function()
         if coding == "br" or coding == "gzip" or curl.run({ "--version" }).stdout:find("zstd") then

@@ -336,7 +336,7 @@ describe("a connection", function()
     end)
   end)
 
-  it("beyond limits.connections waits until there is room, without a busy loop (B66)", function()
+  it("beyond limits.connections waits until there is room, without a busy loop (B66)", timed(function()
     local clients = {}
     for i = 1, 80 do
       clients[i] = assert(raw.connect(s.port))
@@ -350,7 +350,7 @@ describe("a connection", function()
       local response = raw.get(s.port, "/", 1)
       return response and response.body == "GET /"
     end)
-  end)
+  end))
 end)
 
 describe("a server", function()
