@@ -131,7 +131,7 @@ static int l_write(lua_State *L)
         size_t len;
         const char *data = lua_tolstring(L, i, &len);
         if (!data)
-            luaL_typeerror(L, i, "string");
+            return luaL_typeerror(L, i, "string");
         status = tg_writer_write(w, data, len);
     }
     return ended_by(L, w, status);

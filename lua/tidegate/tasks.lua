@@ -99,7 +99,7 @@ end
 ---@param ... any
 ---@return any ...
 function tasks.timeout(seconds, fn, ...)
-  if type(seconds) ~= "number" or not (seconds >= 0) then
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
     error("tg.timeout: expected seconds of zero or more first", 2)
   elseif type(fn) ~= "function" then
     error("tg.timeout: expected a function after the seconds, got a " .. type(fn), 2)

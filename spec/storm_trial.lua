@@ -1,6 +1,6 @@
 -- Everything at once: a service whose requests combine what tidegate has, clients that leave anywhere, reloads.
 --
--- Not among the suite: `make specs ONLY=spec/trials/storm_trial.lua`.  SEED and ROUNDS in the environment make it
+-- Not among the suite: `make specs ONLY=spec/storm_trial.lua`.  SEED and ROUNDS in the environment make it
 -- another storm, and a longer one.
 local cjson = require("cjson")
 local raw = require("raw")
