@@ -98,11 +98,11 @@ describe("a handler that computes", function()
 
   it("lets other streams go on, with less than 50 ms between their pieces (B63)", timed(function()
     -- What else runs on the machine holds all of us up: one try of several is to hold.
-    for _ = 1, 6 do
+    for _ = 1, 12 do
       local longest, pieces = try()
       if pieces >= 6 and longest < (server.sanitized and 200 or 50) then return end
     end
-    error("none of six tries")
+    error("none of twelve tries")
   end))
 
   it("answers right whatever was interrupted", function()
