@@ -39,8 +39,9 @@ return {
       tight()
     end },
     { "/leaves", get = function()
-      return { body = function()
+      return { body = function(out)
         local c <close> = setmetatable({}, { __close = tight })
+        out:write("begun")
         tg.sleep(100)
       end }
     end },
