@@ -131,15 +131,13 @@ static const char script[] =
 
 int main(int argc, char **argv)
 {
-    static const char *const listen[] = {"127.0.0.1:0"};
     struct tidegate *g = NULL;
     struct tidegate_interceptor around = {.name = "count", .leave = leave, .arg = &g};
     struct tidegate_options o;
     tidegate_options_init(&o, sizeof o);
     o.script = "embed-stream.lua";
     o.script_text = argc > 1 ? argv[1] : script;
-    o.listen = listen;
-    o.listen_count = 1;
+    o.listen = "127.0.0.1:0";
     o.workers = 2;
     o.setup = setup;
     if (tidegate_new(&g, &o) || tidegate_intercept(g, &around) ||

@@ -16,12 +16,11 @@ static void tick(evutil_socket_t fd, short what, void *gateway)
 }
 static struct tidegate *serve(struct event_base *base, const char *script)
 {
-    static const char *const listen[] = {"127.0.0.1:0"};
     struct tidegate_options o;
     struct tidegate *g;
     tidegate_options_init(&o, sizeof o);
     o.script = "embed.lua", o.script_text = script, o.base = base;
-    o.listen = listen, o.listen_count = 1;
+    o.listen = "127.0.0.1:0";
     if (tidegate_new(&g, &o) || tidegate_route(g, "GET", "/hello/:name", hello, NULL) ||
         tidegate_start(g))
         fprintf(stderr, "%s\n", g ? tidegate_error(g) : "not enough memory"), exit(1);

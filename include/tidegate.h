@@ -51,8 +51,9 @@ struct tidegate_options {
 
     /* "host:port", "[v6]:port", "unix:/path", or "fd:N" for a socket that listens already: N is the
      * host's, and may be closed after the last tidegate_start(); replaces the script's */
-    const char *const *listen;
-    size_t listen_count; /* 0: what the script says, else 127.0.0.1:8080 */
+    const char *listen; /* NULL, and no addresses: what the script says, else 127.0.0.1:8080 */
+    const char *const *addresses; /* more of them, after that; may be NULL */
+    size_t address_count;
 
     /* "NAME=VALUE" with the names of a service table's limits, sizes in bytes and times in seconds;
      * they win over the script's.  A bad one: TIDEGATE_EINVAL, and tidegate_error() says which. */

@@ -74,13 +74,15 @@ static void pass_log(void *arg, enum tg_level level, const char *line)
 
 static enum tg_status copy_listen(struct tidegate *g, const struct tidegate_options *options)
 {
-    if (!options->listen_count)
+    size_t one = options->listen ? 1 : 0;
+    size_t count = one + options->address_count;
+    if (!count)
         return TG_OK;
-    g->listen = tg_calloc(options->listen_count, sizeof *g->listen);
+    g->listen = tg_calloc(count, sizeof *g->listen);
     if (!g->listen)
         return TG_ENOMEM;
-    for (size_t i = 0; i < options->listen_count; i++) {
-        g->listen[i] = tg_strdup(options->listen[i]);
+    for (size_t i = 0; i < count; i++) {
+        g->listen[i] = tg_strdup(i < one ? options->listen : options->addresses[i - one]);
         if (!g->listen[i])
             return TG_ENOMEM;
         g->listen_count++;

@@ -88,12 +88,12 @@ static void on_reload(void *arg, enum tidegate_status status)
 static bool choose_addresses(const struct running *running, struct tidegate_options *o)
 {
     const struct cli_options *options = running->options;
-    o->listen = options->listen;
-    o->listen_count = options->listen_count;
+    o->addresses = options->listen;
+    o->address_count = options->listen_count;
     if (!running->systemd)
         return true;
-    if (!o->listen_count)
-        o->listen = cli_systemd_sockets(running->systemd, &o->listen_count);
+    if (!o->address_count)
+        o->addresses = cli_systemd_sockets(running->systemd, &o->address_count);
     for (size_t i = 0; i < options->listen_count; i++) {
         if (!cli_systemd_is_socket(options->listen[i]))
             continue;

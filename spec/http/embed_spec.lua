@@ -107,6 +107,71 @@ describe("an installed libtidegate", function()
     end)
   end
 
+  -- As a host's first lines are written from the manual, in both languages.
+  local FIRST_LINES = [[
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <tidegate.h>
+
+static int my_setup(struct lua_State *L, void *arg) { (void)L; ++*(int *)arg; return 0; }
+static void my_log(void *arg, enum tidegate_level level, const char *line)
+{
+    (void)arg;
+    if (level >= TIDEGATE_WARN)
+        fprintf(stderr, "%s\n", line);
+}
+static void my_handler(struct tidegate_exchange *x, void *arg)
+{
+    const char *id = tidegate_param(x, "id");
+    (void)arg;
+    tidegate_respond_bytes(x, 200, "text/plain", id, id ? 1 : 0);
+}
+int main(int argc, char **argv)
+{
+    int x = 0, y = 0;
+    struct tidegate_options o;
+    tidegate_options_init(&o, sizeof o);
+    o.script_text = "return { routes = { { '/', get = function() return { body = 'Lua' } end } } }";
+    o.listen = "127.0.0.1:0";
+    o.base = NULL;
+    o.setup = my_setup; o.setup_arg = &x;
+    o.log = my_log; o.log_arg = &y;
+    if (argc > 1) {
+        static const char *more[] = {"127.0.0.1:0", "127.0.0.1:0"};
+        o.addresses = more, o.address_count = 2;
+        o.workers = (unsigned)atoi(argv[1]);
+    }
+    struct tidegate *g;
+    if (tidegate_new(&g, &o) != TIDEGATE_OK)
+        return 1;
+    if (tidegate_route(g, "GET", "/c/:id", my_handler, NULL) || tidegate_start(g))
+        return 2;
+    for (size_t n = 0; tidegate_port(g, n); n++)
+        printf("http://127.0.0.1:%u ", (unsigned)tidegate_port(g, n));
+    printf("\n"), fflush(stdout);
+    tidegate_run(g);
+    tidegate_free(g);
+    return x > 0 ? 0 : 3;
+}
+]]
+
+  for _, language in ipairs({ "c", "cc" }) do
+    it("is hosted by the lines that its manual begins with, in a ." .. language .. " file (B67, B70)", function()
+      local source, program = ("%s/first.%s"):format(dir, language), dir .. "/first-" .. language
+      server.write(source, FIRST_LINES)
+      sh(('export PKG_CONFIG_PATH="$1/lib/pkgconfig"; %s -Wall -Wextra -Werror "$2" $(pkg-config --cflags --libs tidegate) -pthread -o "$3"')
+        :format((language == "cc" and CC:gsub("^%S+", "g++") or CC)), dir, source, program)
+      for _, workers in ipairs({ false, "2" }) do
+        local process <close>, one, two, three = start(program, nil, workers or nil)
+        assert.same({ workers ~= false, workers ~= false }, { two ~= nil, three ~= nil })
+        assert.equal("Lua", curl.run({ three or one }).stdout)
+        assert.equal("7", curl.run({ (two or one) .. "/c/7" }).stdout)
+        assert.equal("Lua", curl.run({ one }).stdout)
+      end
+    end)
+  end
+
   it("lets its gateways go when the host's loop ends", function()
     local process <close> = start(build("embed", "tidegate libevent"), { SECONDS = "1" })
     assert.equal(0, process:wait(60))
@@ -128,11 +193,11 @@ describe("an installed libtidegate", function()
 #include <tidegate.h>
 int main(int argc, char **argv)
 {
-    static const char *const listen[] = {"http://127.0.0.1:0", "https://127.0.0.1:0"};
+    static const char *const addresses[] = {"http://127.0.0.1:0", "https://127.0.0.1:0"};
     struct tidegate_options o;
     struct tidegate *g;
     tidegate_options_init(&o, sizeof o);
-    o.script = "host.lua", o.script_text = argv[1], o.listen = listen, o.listen_count = 2;
+    o.script = "host.lua", o.script_text = argv[1], o.addresses = addresses, o.address_count = 2;
     o.workers = 1, o.base = argc > 2 ? event_base_new() : NULL;
     if (tidegate_new(&g, &o) || tidegate_start(g))
         return fprintf(stderr, "%s\n", g ? tidegate_error(g) : "not enough memory"), 1;

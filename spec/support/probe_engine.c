@@ -81,15 +81,13 @@ static const struct tg_interceptor *make(const char *name)
 /* start(script) → port */
 static int p_start(lua_State *L)
 {
-    static const char *const addresses[] = {"127.0.0.1:0"};
     struct tidegate_options options;
     tidegate_options_init(&options, sizeof options);
     loop = tg_loop_new();
     options.base = loop;
     options.script = "probe.lua";
     options.script_text = luaL_checkstring(L, 1);
-    options.listen = addresses;
-    options.listen_count = 1;
+    options.listen = "127.0.0.1:0";
     if (tidegate_new(&gateway, &options) != TIDEGATE_OK || tidegate_start(gateway) != TIDEGATE_OK)
         return luaL_error(L, "cannot start: %s", gateway ? tidegate_error(gateway) : "?");
     lua_pushinteger(L, tidegate_port(gateway, 0));

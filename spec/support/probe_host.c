@@ -397,8 +397,9 @@ static const char *open_gateway(struct host *host, const struct opening *opening
     tidegate_options_init(&o, sizeof o);
     o.script = opening->path ? opening->path : "host.lua";
     o.script_text = opening->path ? NULL : opening->script;
-    o.listen = opening->listen;
-    o.listen_count = opening->listen[1] ? 2 : 1;
+    o.listen = opening->listen[0];
+    o.addresses = opening->listen + 1;
+    o.address_count = opening->listen[1] ? 1 : 0;
     o.base = host->base;
     o.workers = 2;
     o.on_stopped = on_stopped;

@@ -67,15 +67,13 @@ static void on_done(void *arg)
 /* new(script's path, { access = with a callback of its own, log = what the access log is }) → port */
 static int p_new(lua_State *L)
 {
-    static const char *const addresses[] = {"127.0.0.1:0"};
     struct tidegate_options options;
     tidegate_options_init(&options, sizeof options);
     loop = event_base_new();
     told[0] = '\0';
     options.base = loop;
     options.script = luaL_checkstring(L, 1);
-    options.listen = addresses;
-    options.listen_count = 1;
+    options.listen = "127.0.0.1:0";
     options.log = on_log;
     options.on_reload = on_reload;
     lua_getfield(L, 2, "access");
