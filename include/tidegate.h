@@ -245,12 +245,17 @@ TIDEGATE_API enum tidegate_status tidegate_respond_bytes(struct tidegate_exchang
                                                          const char *content_type, const void *data,
                                                          size_t len);
 
-/* For the response that is set next.  TIDEGATE_EINVAL: name or value cannot be in a header (RFC 9110, 5). */
+/* For the response that is set next; and where the host sets none, for the one that goes out: that of a
+ * script, of the router, or one that was set before, in leave say, which keeps its Content-Type.  A
+ * failure drops what its stage has set.  TIDEGATE_EINVAL: name or value cannot be in a header (RFC 9110,
+ * 5); or they would be about framing, which is the gateway's: Content-Length, Transfer-Encoding,
+ * Connection (but for "close"). */
 TIDEGATE_API enum tidegate_status tidegate_set_header(struct tidegate_exchange *x, const char *name,
                                                       const char *value);
 
 /* The stage has failed: errors go outwards, to the interceptors' error stages, and are answered with
- * status (4xx or 5xx) and nothing of message, which is logged. */
+ * status (4xx or 5xx) and nothing of message, which is logged.  An error stage that returns has handled the
+ * failure; with a message of NULL it lets that go on outwards as it is, status and all. */
 TIDEGATE_API void tidegate_fail(struct tidegate_exchange *x, int status, const char *message);
 
 /* What error stages have: the message of what has failed; "" when nothing has. */

@@ -159,7 +159,8 @@ enum tidegate_status tidegate_call(struct tidegate *g, const struct tidegate_cal
                                                 const struct tidegate_call_response *response),
                                    void *arg)
 {
-    if (!request->method || !request->target || !done || !g->worker_count)
+    if (!request || !request->method || !request->target || !done || !g->worker_count ||
+        (request->body_len && !request->body))
         return TIDEGATE_EINVAL;
     struct tg_call_of_host *call = tg_calloc(1, sizeof *call);
     if (!call)

@@ -9,6 +9,7 @@
 #include <tidegate.h>
 
 #include "api/host.h"
+#include "api/status.h"
 #include "api/worker.h"
 #include "io/watch.h"
 #include "util/buf.h"
@@ -88,8 +89,6 @@ struct tidegate {
     const struct tg_generation *last; /* the first worker's newest; while it loads, the loader's */
     struct tg_buf error;
 };
-
-enum tidegate_status tg_public_status(enum tg_status status);
 
 /* Loads the script for the first worker (and so learns how many there are to be) and then for the
  * others, and sets them up.  On TG_EINVAL g->error has the script's problems. */

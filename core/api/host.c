@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/status.h"
 #include "http/head.h"
 #include "util/mem.h"
 #include "util/percent.h"
@@ -41,11 +42,14 @@ static struct tidegate_exchange *host_of(struct tg_exchange *x)
 
 static enum tg_step run(struct tidegate_exchange *host, tidegate_handler fn, void *arg)
 {
+    size_t fields = host->fields.len;
     host->failed = false;
     host->running = true;
     fn(host, arg);
     host->running = false;
     if (host->failed) {
+        if (host->fields.len > fields)
+            host->fields.len = fields; /* they were for the response that there is not */
         if (host->ticket)
             tg_ticket_leave(host->ticket);
         host->ticket = NULL;
@@ -108,6 +112,8 @@ void tidegate_fail(struct tidegate_exchange *host, int status, const char *messa
     if (!host->running)
         return;
     host->failed = true;
+    if (!message && tg_exchange_stage(host->x) == TG_STAGE_ERROR && host->x->error.set)
+        return; /* it is what it was */
     tg_exchange_fail(host->x, status >= 400 && status <= 599 ? status : 500,
                      message ? message : "(no message)", NULL);
 }
@@ -115,17 +121,31 @@ void tidegate_fail(struct tidegate_exchange *host, int status, const char *messa
 const char *tidegate_failure(struct tidegate_exchange *host)
 {
     const struct tg_error *error = &host->x->error;
-    return error->set && error->message ? error->message : "";
+    bool failing = error->set && tg_exchange_stage(host->x) == TG_STAGE_ERROR;
+    return failing && error->message ? error->message : "";
 }
 
 /* --- Responses -------------------------------------------------------------------------------- */
 
+static bool is_name(struct tg_slice name, const char *other)
+{
+    return tg_slice_equal_nocase(name, (struct tg_slice){other, strlen(other)});
+}
+
+/* Framing is the gateway's: TG_EINVAL for what would speak against it. */
+static bool may_set(struct tg_slice name, struct tg_slice value)
+{
+    if (is_name(name, "Connection"))
+        return is_name(value, "close");
+    return !is_name(name, "Content-Length") && !is_name(name, "Transfer-Encoding");
+}
+
 enum tidegate_status tidegate_set_header(struct tidegate_exchange *host, const char *name,
                                          const char *value)
 {
-    size_t name_len = strlen(name);
-    size_t value_len = strlen(value);
-    if (!tg_is_token(name, name_len) || !tg_is_field_value(value, value_len))
+    if (!name || !value || !tg_is_token(name, strlen(name)) ||
+        !tg_is_field_value(value, strlen(value)) ||
+        !may_set((struct tg_slice){name, strlen(name)}, (struct tg_slice){value, strlen(value)}))
         return TIDEGATE_EINVAL;
     size_t before = host->fields.len;
     if (tg_buf_addf(&host->fields, "%s: %s\r\n", name, value) == TG_OK)
@@ -152,13 +172,50 @@ static void close_body(struct tidegate_exchange *host)
         body.close(body.arg);
 }
 
+static enum tg_status add_field(struct tg_exchange *x, struct tg_slice name, struct tg_slice value)
+{
+    if (is_name(name, "Connection")) {
+        x->head.close = true;
+        return TG_OK;
+    }
+    if (is_name(name, "Date")) {
+        if (x->head.has_date)
+            return TG_OK;
+        x->head.has_date = true;
+    }
+    return tg_exchange_add_field(x, name, value);
+}
+
+/* What was set; a type only where the response has none besides. */
+static enum tg_status add_fields(struct tidegate_exchange *host, bool typed)
+{
+    const char *at = host->fields.p;
+    const char *end = host->fields.p + host->fields.len;
+    enum tg_status status = TG_OK;
+    while (host->fields.len && at < end && status == TG_OK) {
+        const char *colon = memchr(at, ':', (size_t)(end - at));
+        const char *line_end = memchr(at, '\r', (size_t)(end - at));
+        struct tg_slice name = {at, (size_t)(colon - at)};
+        struct tg_slice value = {colon + 2, (size_t)(line_end - colon - 2)};
+        if (!typed || !is_name(name, "Content-Type"))
+            status = add_field(host->x, name, value);
+        at = line_end + 2;
+    }
+    return status;
+}
+
+static enum tg_status add_own_fields(struct tg_exchange *x)
+{
+    return add_fields(x->host, true);
+}
+
 /* The fields so far, and the type. */
 static enum tg_status take_fields(struct tidegate_exchange *host, const char *content_type)
 {
     struct tg_exchange *x = host->x;
     tg_buf_clear(&x->fields);
     tg_buf_clear(&x->plain);
-    enum tg_status status = tg_buf_add(&x->fields, host->fields.p, host->fields.len);
+    enum tg_status status = add_fields(host, content_type != NULL);
     tg_buf_clear(&host->fields);
     if (status == TG_OK && content_type)
         status = tg_exchange_add_field(x, TG_SLICE("Content-Type"),
@@ -166,22 +223,25 @@ static enum tg_status take_fields(struct tidegate_exchange *host, const char *co
     return status;
 }
 
-static bool may_respond(const struct tidegate_exchange *host, int status)
+/* Before anything of the response that was set is let go of. */
+static bool may_respond(const struct tidegate_exchange *host, int status, const char *content_type)
 {
-    return status >= 200 && status <= 999 && !host->x->writer.committed && !host->driven;
+    return status >= 200 && status <= 999 && !host->x->writer.committed && !host->driven &&
+           (!content_type || tg_is_field_value(content_type, strlen(content_type)));
 }
 
 static enum tg_status set_response(struct tidegate_exchange *host, int status,
-                                   const struct tidegate_body *body)
+                                   const char *content_type, const struct tidegate_body *body)
 {
     struct tg_exchange *x = host->x;
-    if (!may_respond(host, status))
+    if (!may_respond(host, status, content_type))
         return TG_EINVAL;
     close_body(host);
-    enum tg_status set = take_fields(host, body ? body->content_type : NULL);
+    x->responded = TG_RESPONDED_NOT; /* that one is gone, whatever comes of this */
+    x->head = (struct tg_response_head){.status = status, .length = TG_LENGTH_UNKNOWN};
+    enum tg_status set = take_fields(host, content_type);
     if (set != TG_OK)
         return set;
-    x->head = (struct tg_response_head){.status = status, .length = TG_LENGTH_UNKNOWN};
     x->response_status = status;
     x->responded = body ? TG_RESPONDED_HOST : TG_RESPONDED_PLAIN;
     if (!body)
@@ -191,47 +251,29 @@ static enum tg_status set_response(struct tidegate_exchange *host, int status,
     return TG_OK;
 }
 
-static enum tidegate_status public_status(enum tg_status status)
-{
-    switch (status) {
-    case TG_OK:
-        return TIDEGATE_OK;
-    case TG_AGAIN:
-        return TIDEGATE_AGAIN;
-    case TG_ENOMEM:
-        return TIDEGATE_ENOMEM;
-    case TG_ECLOSED:
-        return TIDEGATE_ECLOSED;
-    case TG_EINVAL:
-    case TG_ELIMIT:
-        return TIDEGATE_EINVAL;
-    case TG_EIO:
-        break;
-    }
-    return TIDEGATE_EIO;
-}
-
 enum tidegate_status tidegate_respond(struct tidegate_exchange *host, int status,
                                       const struct tidegate_body *body)
 {
-    enum tg_status set = body && !body->produce ? TG_EINVAL : set_response(host, status, body);
+    enum tg_status set = TG_EINVAL;
+    if (!body || body->produce)
+        set = set_response(host, status, body ? body->content_type : NULL, body);
     if (set != TG_OK && body && body->close)
         body->close(body->arg);
-    return public_status(set);
+    return tg_public_status(set);
 }
 
 enum tidegate_status tidegate_respond_bytes(struct tidegate_exchange *host, int status,
                                             const char *content_type, const void *data, size_t len)
 {
-    enum tg_status set = set_response(host, status, NULL);
-    if (set == TG_OK && content_type)
-        set = tg_exchange_add_field(host->x, TG_SLICE("Content-Type"),
-                                    (struct tg_slice){content_type, strlen(content_type)});
-    if (set == TG_OK)
-        set = tg_buf_add(&host->x->plain, data, len);
+    if (len > host->x->plain.cap || (len && !data))
+        return TIDEGATE_EINVAL;
+    enum tg_status set = set_response(host, status, content_type, NULL);
+    if (set != TG_OK)
+        return tg_public_status(set);
+    set = tg_buf_add(&host->x->plain, data, len);
     if (set != TG_OK)
         host->x->responded = TG_RESPONDED_NOT;
-    return public_status(set);
+    return tg_public_status(set);
 }
 
 /* --- Bodies ----------------------------------------------------------------------------------- */
@@ -369,12 +411,12 @@ static enum tg_step produce(struct tg_exchange *x)
 
 enum tidegate_status tidegate_write(struct tidegate_writer *writer, const void *data, size_t len)
 {
-    return writer->w ? public_status(tg_writer_write(writer->w, data, len)) : TIDEGATE_EINVAL;
+    return writer->w ? tg_public_status(tg_writer_write(writer->w, data, len)) : TIDEGATE_EINVAL;
 }
 
 enum tidegate_status tidegate_flush(struct tidegate_writer *writer)
 {
-    return writer->w ? public_status(tg_writer_flush(writer->w)) : TIDEGATE_EINVAL;
+    return writer->w ? tg_public_status(tg_writer_flush(writer->w)) : TIDEGATE_EINVAL;
 }
 
 void tidegate_on_drain(struct tidegate_writer *writer, void (*fn)(void *arg), void *arg)
@@ -495,7 +537,7 @@ static void end(struct tg_exchange *x, const char *reason)
 }
 
 static const struct tg_host_ops host_ops = {
-    .produce = produce, .cancel = cancel, .close = end, .body = show};
+    .produce = produce, .cancel = cancel, .close = end, .body = show, .fields = add_own_fields};
 
 /* --- The request ------------------------------------------------------------------------------ */
 
@@ -560,7 +602,7 @@ const char *tidegate_peer(struct tidegate_exchange *host, uint16_t *port)
 const char *tidegate_param(struct tidegate_exchange *host, const char *name)
 {
     const struct tg_exchange *x = host->x;
-    struct tg_slice wanted = {name, strlen(name)};
+    struct tg_slice wanted = {name, name ? strlen(name) : 0};
     for (size_t i = 0; i < x->param_count; i++) {
         if (!tg_slice_equal(x->params[i].name, wanted))
             continue;
@@ -590,7 +632,7 @@ const char *tidegate_header(struct tidegate_exchange *host, const char *name)
     struct tg_conn *conn = host->x->conn;
     const struct tg_field *fields = tg_conn_fields(conn);
     size_t count = tg_conn_head(conn)->field_count;
-    struct tg_slice wanted = {name, strlen(name)};
+    struct tg_slice wanted = {name, name ? strlen(name) : 0};
     struct tg_buf joined;
     bool found = false;
     tg_buf_init(&joined, SIZE_MAX / 2);

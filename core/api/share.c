@@ -14,6 +14,8 @@ enum tidegate_status tidegate_publish(struct tidegate *g, const char *topic, con
 {
     char id[TG_EVENT_ID_MAX];
     struct tg_topic *held;
+    if (!topic || (len && !data))
+        return TIDEGATE_EINVAL;
     enum tg_status status =
         tg_topic_open(&held, g->common.broker, (struct tg_slice){topic, strlen(topic)});
     if (status != TG_OK)
@@ -29,8 +31,8 @@ enum tidegate_status tidegate_publish(struct tidegate *g, const char *topic, con
 static enum tg_status open_store(struct tidegate *g, const char *name, const char *key,
                                  struct tg_store **store)
 {
-    size_t len = strlen(key);
-    if (!len || len > TG_STORE_KEY_MAX)
+    size_t len = key ? strlen(key) : 0;
+    if (!name || !len || len > TG_STORE_KEY_MAX)
         return TG_EINVAL;
     return tg_stores_open(g->common.stores, (struct tg_slice){name, strlen(name)}, 0, store);
 }
@@ -40,9 +42,9 @@ enum tidegate_status tidegate_shared_set(struct tidegate *g, const char *store, 
 {
     struct tg_store *opened;
     struct tg_value held = {.kind = TG_VALUE_STRING, .as.string = {value, len}};
-    enum tg_status status = open_store(g, store, key, &opened);
-    if (ttl < 0 || ttl > 1e9)
+    if (!(ttl >= 0 && ttl <= 1e9) || (len && !value)) /* a NaN, too */
         return TIDEGATE_EINVAL;
+    enum tg_status status = open_store(g, store, key, &opened);
     if (status == TG_OK)
         status = tg_store_set(opened, (struct tg_slice){key, strlen(key)}, &held,
                               ttl > 0 && ttl < 0.001 ? 1 : (uint64_t)(ttl * 1000));
@@ -103,7 +105,8 @@ enum tidegate_status tidegate_shared_increment(struct tidegate *g, const char *s
         status = tg_store_increment(opened, (struct tg_slice){key, strlen(key)}, &step, 0, &after);
     if (status != TG_OK)
         return tg_public_status(status);
-    *sum = after.kind == TG_VALUE_INTEGER ? after.as.integer : (int64_t)after.as.number;
+    if (sum)
+        *sum = after.kind == TG_VALUE_INTEGER ? after.as.integer : (int64_t)after.as.number;
     return TIDEGATE_OK;
 }
 

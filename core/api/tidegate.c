@@ -34,27 +34,7 @@ void tidegate_options_init(struct tidegate_options *options, size_t size)
 
 const char *tidegate_error(const struct tidegate *g)
 {
-    return g->error.p ? g->error.p : "";
-}
-
-enum tidegate_status tg_public_status(enum tg_status status)
-{
-    switch (status) {
-    case TG_OK:
-        return TIDEGATE_OK;
-    case TG_AGAIN:
-        return TIDEGATE_AGAIN;
-    case TG_ENOMEM:
-        return TIDEGATE_ENOMEM;
-    case TG_ECLOSED:
-        return TIDEGATE_ECLOSED;
-    case TG_EINVAL:
-    case TG_ELIMIT:
-        return TIDEGATE_EINVAL;
-    case TG_EIO:
-        break;
-    }
-    return TIDEGATE_EIO;
+    return g && g->error.p ? g->error.p : "";
 }
 
 static void set_error(struct tidegate *g, const char *what, const char *why)
@@ -155,6 +135,10 @@ static enum tg_status copy_options(struct tidegate *g, const struct tidegate_opt
     g->text = options->script_text ? tg_strdup(options->script_text) : NULL;
     g->tls_cert = options->tls_cert ? tg_strdup(options->tls_cert) : NULL;
     g->tls_key = options->tls_key ? tg_strdup(options->tls_key) : NULL;
+    if (!options->script && !options->script_text) {
+        set_error(g, "script", "there is none: neither its path nor its text");
+        return TG_ELIMIT;
+    }
     if (!options->tls_cert != !options->tls_key) {
         set_error(g, "tls", "a certificate needs its key, and a key its certificate");
         return TG_ELIMIT;
@@ -213,7 +197,7 @@ static bool take_options(struct tidegate_options *out, const struct tidegate_opt
         return false;
     tidegate_options_init(out, sizeof *out);
     memcpy(out, options, options->size);
-    return out->script || out->script_text;
+    return true;
 }
 
 static struct tidegate *make(const struct tidegate_options *options)
@@ -275,6 +259,18 @@ static struct tg_host_stage *new_stage(const char *name)
     return NULL;
 }
 
+/* Whether a route or an interceptor may still come; tidegate_error() has why not. */
+static bool may_add(struct tidegate *g)
+{
+    tg_buf_clear(&g->error);
+    if (g->loaded && g->state == TG_GATEWAY_LOADED)
+        return true;
+    set_error(g, g->script,
+              g->loaded ? "it was started, and takes no more routes or interceptors"
+                        : "it is not loaded");
+    return false;
+}
+
 /* To the scripts that there are; takes stage. */
 static enum tidegate_status add_stage(struct tidegate *g, struct tg_host_stage *stage)
 {
@@ -298,9 +294,13 @@ enum tidegate_status tidegate_route(struct tidegate *g, const char *method, cons
                                     tidegate_handler handler, void *arg)
 {
     char name[128];
-    snprintf(name, sizeof name, "%s %s", *method ? method : "any", path);
-    if (!g->loaded || g->state != TG_GATEWAY_LOADED || !handler)
+    if (!may_add(g))
         return TIDEGATE_EINVAL;
+    if (!method || !path || !handler) {
+        set_error(g, path ? path : "route", "a route has a method, a path and a handler");
+        return TIDEGATE_EINVAL;
+    }
+    snprintf(name, sizeof name, "%s %s", *method ? method : "any", path);
     struct tg_host_stage *stage = new_stage(name);
     if (!stage)
         return TIDEGATE_ENOMEM;
@@ -317,8 +317,12 @@ enum tidegate_status tidegate_route(struct tidegate *g, const char *method, cons
 
 enum tidegate_status tidegate_intercept(struct tidegate *g, const struct tidegate_interceptor *i)
 {
-    if (!g->loaded || g->state != TG_GATEWAY_LOADED)
+    if (!may_add(g))
         return TIDEGATE_EINVAL;
+    if (!i) {
+        set_error(g, "interceptor", "there is none");
+        return TIDEGATE_EINVAL;
+    }
     struct tg_host_stage *stage = new_stage(i->name ? i->name : "host");
     if (!stage)
         return TIDEGATE_ENOMEM;
@@ -534,8 +538,11 @@ static enum tidegate_status run(struct tidegate *g)
 enum tidegate_status tidegate_run(struct tidegate *g)
 {
     struct tg_sigpipe hold;
-    if (g->base || g->state != TG_GATEWAY_STARTED || g->running)
+    if (g->base || g->state != TG_GATEWAY_STARTED || g->running) {
+        if (!g->running) /* while it runs its error is that thread's */
+            set_error(g, "run", g->base ? "the host's loop runs it" : "it was not started");
         return TIDEGATE_EINVAL;
+    }
     bool kills = tg_sigpipe_kills();
     if (kills)
         tg_sigpipe_hold(&hold);

@@ -446,6 +446,14 @@ static enum tg_step end_sent(struct tg_exchange *x)
     return TG_STEP_FAILED;
 }
 
+/* A script's response has them already, and what is given up has none. */
+static enum tg_status add_host_fields(struct tg_exchange *x)
+{
+    if (!x->host || x->responded == TG_RESPONDED_SCRIPT || x->gave_up)
+        return TG_OK;
+    return x->host_ops->fields(x);
+}
+
 static enum tg_step next_body(struct tg_exchange *x)
 {
     if (x->produced) {
@@ -459,6 +467,11 @@ static enum tg_step next_body(struct tg_exchange *x)
         tg_exchange_fail(x, 500, "no response: nobody has returned one, or set ctx.response", NULL);
         x->phase = TG_PHASE_GIVE_UP;
         return TG_STEP_DONE;
+    }
+    enum tg_status status = add_host_fields(x);
+    if (status != TG_OK) {
+        tg_exchange_fail(x, 500, tg_status_text(status), NULL);
+        return TG_STEP_FAILED;
     }
     switch (x->responded) {
     case TG_RESPONDED_PLAIN:

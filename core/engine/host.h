@@ -11,6 +11,7 @@
 #include "body/source.h"
 #include "engine/interceptor.h"
 #include "io/port.h"
+#include "util/status.h"
 
 struct tg_host_body;
 struct tg_writer;
@@ -23,6 +24,8 @@ struct tg_host_ops {
     void (*close)(struct tg_exchange *x, const char *reason);
     /* Of an exchange that the host has answered with a body: that, with a reference; NULL: no memory. */
     struct tg_host_body *(*body)(struct tg_exchange *x);
+    /* To x->fields and x->head: the fields that the host has set, and that no response of its own has. */
+    enum tg_status (*fields)(struct tg_exchange *x);
 };
 
 /* A body of the host's, for a script that has it.  Counted, of one thread; may outlive the exchange. */

@@ -97,6 +97,29 @@ void tg_response_check_keys(lua_State *L, int index)
 
 /* --- From C ----------------------------------------------------------------------------------- */
 
+/* The value on top becomes that of the name below it, or one more in its list. */
+static void add_shown(lua_State *L)
+{
+    lua_pushvalue(L, -2);
+    int before = lua_rawget(L, -4);
+    if (before == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_rawset(L, -3);
+        return;
+    }
+    if (before != LUA_TTABLE) {
+        lua_createtable(L, 2, 0);
+        lua_insert(L, -2);
+        lua_rawseti(L, -2, 1);
+        lua_pushvalue(L, -3);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, -6);
+    }
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 2);
+}
+
 static void show_fields(lua_State *L, struct tg_slice fields)
 {
     const char *at = fields.p;
@@ -109,7 +132,7 @@ static void show_fields(lua_State *L, struct tg_slice fields)
             return;
         lua_pushlstring(L, at, (size_t)(colon - at));
         lua_pushlstring(L, colon + 2, (size_t)(line_end - colon - 2));
-        lua_rawset(L, -3);
+        add_shown(L);
         at = line_end + 2;
     }
 }
@@ -122,6 +145,10 @@ void tg_response_show_plain(lua_State *L, struct tg_call *call)
     lua_pushinteger(L, x->head.status);
     lua_setfield(L, -2, "status");
     show_fields(L, tg_buf_slice(&x->fields));
+    if (x->head.close) {
+        lua_pushliteral(L, "close");
+        lua_setfield(L, -2, "Connection");
+    }
     lua_setfield(L, -2, "headers");
     if (x->responded == TG_RESPONDED_HOST) {
         tg_host_body_push(L, x);
@@ -254,6 +281,14 @@ static void take_untouched(lua_State *L, struct tg_exchange *x, const struct tg_
             add_field(L, x, field.name, field.value);
 }
 
+/* What interceptors in C have set for whatever the answer is. */
+static void add_host_fields(lua_State *L, struct tg_exchange *x)
+{
+    enum tg_status status = x->host ? x->host_ops->fields(x) : TG_OK;
+    if (status != TG_OK)
+        luaL_error(L, "the headers that the host has set: %s", tg_status_text(status));
+}
+
 void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
                       struct tg_response_info *info)
 {
@@ -265,6 +300,7 @@ void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
     const struct tg_fetch_body *untouched = tg_fetch_response_untouched(L, index);
     if (untouched) {
         take_untouched(L, x, untouched, info);
+        add_host_fields(L, x);
         return;
     }
     int type = lua_getfield(L, index, "headers");
@@ -275,4 +311,5 @@ void tg_response_take(lua_State *L, struct tg_exchange *x, int index, bool part,
         luaL_error(L, "the headers of a response are a table, these are a %s",
                    luaL_typename(L, -1));
     lua_pop(L, 1);
+    add_host_fields(L, x);
 }

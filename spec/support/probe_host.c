@@ -1,4 +1,5 @@
 /* probe_host.c - a host in C for specs: gateways on a loop of its own, with handlers of every kind. */
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -94,6 +95,33 @@ static void h_bytes(struct tidegate_exchange *x, void *arg)
     tidegate_respond_bytes(x, 201, "text/plain", text, strlen(text));
 }
 
+/* What would speak against the framing, or is nothing. */
+static void h_headers(struct tidegate_exchange *x, void *arg)
+{
+    static const char *const refused[][2] = {
+        {"Content-Length", "3"},
+        {"transfer-encoding", "chunked"},
+        {"Connection", "upgrade"},
+        {"X-Null", NULL},
+        {NULL, "a"},
+        {"", "a"},
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (tidegate_set_header(x, refused[i][0], refused[i][1]) != TIDEGATE_EINVAL)
+            note(arg, "took a bad header");
+    tidegate_set_header(x, "connection", "close");
+    tidegate_set_header(x, "Date", "Thu, 01 Jan 1970 00:00:00 GMT");
+    tidegate_set_header(x, "X-Two", "one");
+    tidegate_set_header(x, "X-Two", "two");
+    if (tidegate_respond_bytes(x, 200, "a\nb", "", 0) != TIDEGATE_EINVAL ||
+        tidegate_respond_bytes(x, 200, NULL, NULL, 1) != TIDEGATE_EINVAL ||
+        tidegate_respond_bytes(x, 100, NULL, "", 0) != TIDEGATE_EINVAL)
+        note(arg, "took a bad response");
+    if (*tidegate_failure(x))
+        note(arg, "has failed");
+    tidegate_respond_bytes(x, 200, NULL, "set", 3);
+}
+
 static void h_nothing(struct tidegate_exchange *x, void *arg)
 {
     (void)x;
@@ -103,6 +131,7 @@ static void h_nothing(struct tidegate_exchange *x, void *arg)
 static void h_fail(struct tidegate_exchange *x, void *arg)
 {
     (void)arg;
+    tidegate_set_header(x, "X-Lost", "of the response that there is not");
     tidegate_fail(x, 418, "it is a teapot");
 }
 
@@ -292,8 +321,11 @@ static void i_enter(struct tidegate_exchange *x, void *arg)
 
 static void i_leave(struct tidegate_exchange *x, void *arg)
 {
-    (void)x;
     note(arg, "leave");
+    if (!tidegate_header(x, "x-decorate"))
+        return;
+    tidegate_set_header(x, "X-Leave", "C");
+    tidegate_set_header(x, "Content-Type", "text/of-no-response-of-mine");
 }
 
 static void i_error(struct tidegate_exchange *x, void *arg)
@@ -302,6 +334,8 @@ static void i_error(struct tidegate_exchange *x, void *arg)
     const char *rescue = tidegate_header(x, "x-rescue");
     if (rescue)
         tidegate_respond_bytes(x, 200, NULL, tidegate_failure(x), strlen(tidegate_failure(x)));
+    else if (tidegate_header(x, "x-pass"))
+        tidegate_fail(x, 0, NULL);
     else
         tidegate_fail(x, 418, tidegate_failure(x));
 }
@@ -360,17 +394,12 @@ static const struct {
     const char *path;
     tidegate_handler fn;
 } routes[] = {
-    {"GET", "/bytes/:name", h_bytes},
-    {"GET", "/nothing", h_nothing},
-    {"GET", "/fail", h_fail},
-    {"GET", "/body/:bytes", h_body},
-    {"GET", "/chunked/:bytes", h_chunked},
-    {"GET", "/broken", h_broken},
-    {"GET", "/twice", h_twice},
-    {"GET", "/stall", h_stall},
-    {"GET", "/lines", h_lines},
-    {"GET", "/suspend", h_suspend},
-    {"POST", "/echo", echo},
+    {"GET", "/bytes/:name", h_bytes}, {"GET", "/headers", h_headers},
+    {"GET", "/nothing", h_nothing},   {"GET", "/fail", h_fail},
+    {"GET", "/body/:bytes", h_body},  {"GET", "/chunked/:bytes", h_chunked},
+    {"GET", "/broken", h_broken},     {"GET", "/twice", h_twice},
+    {"GET", "/stall", h_stall},       {"GET", "/lines", h_lines},
+    {"GET", "/suspend", h_suspend},   {"POST", "/echo", echo},
 };
 
 static void on_stopped(void *arg)
@@ -744,6 +773,42 @@ static int h_route(lua_State *L)
     return 2;
 }
 
+/* What is asked with nothing in it: a list of what it comes to. */
+static int h_nulls(lua_State *L)
+{
+    struct tidegate *g = host_at(L)->g;
+    struct tidegate_call_request bodiless = {.method = "GET", .target = "/", .body_len = 1};
+    struct tidegate_options none;
+    struct tidegate *made = NULL;
+    tidegate_options_init(&none, sizeof none);
+    const int statuses[] = {
+        tidegate_call(g, NULL, on_noted_answer, NULL),
+        tidegate_call(g, &bodiless, on_noted_answer, NULL),
+        tidegate_publish(g, NULL, NULL, "", 0),
+        tidegate_publish(g, "t", NULL, NULL, 1),
+        tidegate_shared_set(g, NULL, "k", "", 0, 0),
+        tidegate_shared_set(g, "s", NULL, "", 0, 0),
+        tidegate_shared_set(g, "s", "k", NULL, 1, 0),
+        tidegate_shared_set(g, "s", "k", "", 0, NAN),
+        tidegate_shared_set(g, "s", "k", "", 0, -1),
+        tidegate_route(g, NULL, "/", h_nothing, NULL),
+        tidegate_route(g, "GET", NULL, h_nothing, NULL),
+        tidegate_route(g, "GET", "/", NULL, NULL),
+        tidegate_intercept(g, NULL),
+        tidegate_new(&made, &none),
+    };
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        lua_pushinteger(L, statuses[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_pushstring(L, tidegate_error(made));
+    lua_pushstring(L, tidegate_error(NULL));
+    lua_pushinteger(L, tidegate_shared_increment(g, "s", "counted", 2, NULL));
+    tidegate_free(made);
+    return 4;
+}
+
 static int h_reload(lua_State *L)
 {
     lua_pushinteger(L, tidegate_reload(host_at(L)->g));
@@ -816,14 +881,30 @@ static int p_blocks(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"port", h_port},       {"loop", h_loop},     {"call", h_call},
-    {"resume", h_resume},   {"notes", h_notes},   {"route", h_route},
-    {"free", h_free},       {"close", h_close},   {"shared", h_shared},
-    {"publish", h_publish}, {"reload", h_reload}, {"generation", h_generation},
-    {"start", h_start},     {"stop", h_stop},     {"run", h_run},
-    {"join", h_join},       {"ask", h_ask},       {"storm", h_storm},
-    {"calm", h_calm},       {"asked", h_asked},   {"__close", h_close},
-    {"__gc", h_close},      {NULL, NULL},
+    {"port", h_port},
+    {"loop", h_loop},
+    {"call", h_call},
+    {"resume", h_resume},
+    {"notes", h_notes},
+    {"route", h_route},
+    {"nulls", h_nulls},
+    {"free", h_free},
+    {"close", h_close},
+    {"shared", h_shared},
+    {"publish", h_publish},
+    {"reload", h_reload},
+    {"generation", h_generation},
+    {"start", h_start},
+    {"stop", h_stop},
+    {"run", h_run},
+    {"join", h_join},
+    {"ask", h_ask},
+    {"storm", h_storm},
+    {"calm", h_calm},
+    {"asked", h_asked},
+    {"__close", h_close},
+    {"__gc", h_close},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {{"new", p_new}, {"blocks", p_blocks}, {NULL, NULL}};

@@ -55,6 +55,48 @@ describe("a host in C", function()
     assert.equal(500, call("/nothing").status)
   end)
 
+  it("lets failures go on as they are, without what was set for the response that there is not", function()
+    local r = call("/fail", "X-Pass: 1\r\n")
+    assert.equal(418, r.status)
+    assert.equal("enter error", host:notes())
+    for _, how in ipairs({ "X-Pass", "X-Rescue", "X-None" }) do
+      assert.not_matches("X-Lost", call("/fail", how .. ": 1\r\n").headers, 1, true)
+    end
+  end)
+
+  it("sets headers, of which those about framing are not its own", function()
+    local r = call("/headers")
+    assert.same({ 200, "set" }, { r.status, r.body })
+    assert.matches("X-Two: one\r\nX-Two: two\r\n", r.headers, 1, true)
+    assert.matches("Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", r.headers, 1, true)
+    assert.equal(1, select(2, r.headers:gsub("%f[%a]Date: ", "")))
+    assert.equal("enter leave", host:notes())
+    local c <close> = assert(raw.connect(host:port()))
+    c:send("GET /headers HTTP/1.1\r\nHost: a\r\n\r\n")
+    for _ = 1, 20 do host:loop(0.002) end
+    local response = c:read_response()
+    assert.same({ "close", "set" }, { response.headers.connection[1], response.body })
+    assert.equal("", c:read_all())
+  end)
+
+  it("sets headers in leave of whatever response goes out", function()
+    for target, status in pairs({ ["/lua"] = 200, ["/none"] = 404, ["/bytes/a"] = 201, ["/body/5"] = 200, ["/stopped"] = 403 }) do
+      local r = call(target, "X-Decorate: 1\r\n" .. (status == 403 and "X-Stop: 1\r\n" or ""))
+      assert.equal(status, r.status)
+      assert.equal(1, select(2, r.headers:gsub("X%-Leave: C\r\n", "")), target)
+      assert.not_matches("of-no-response", r.headers, 1, true)
+      assert.is_nil(call(target).headers:find("X-Leave", 1, true))
+    end
+    assert.equal(1, select(2, call("/body/5", "X-Decorate: 1\r\nX-Wrap: 1\r\n").headers:gsub("X%-Leave: C\r\n", "")))
+  end)
+
+  it("is told what has nothing in it", function()
+    local statuses, why, none, counted = host:nulls()
+    for n, status in ipairs(statuses) do assert.equal(-1, status, "the " .. n .. "th") end
+    assert.same({ "script: there is none: neither its path nor its text", "", 0 }, { why, none, counted })
+    assert.equal("lua", call("/lua").body)
+  end)
+
   it("streams bodies, which are closed once, however they end (B68)", function()
     for _, bytes in ipairs({ 0, 1, 999, 1000, 65536, 300000 }) do
       host:notes()
@@ -251,7 +293,9 @@ describe("a host in C", function()
   end)
 
   it("is refused what it asks for too late", function()
-    assert.is_true(host:route("GET", "/new") < 0)
+    local status, why = host:route("GET", "/new")
+    assert.equal(-1, status)
+    assert.matches("it was started, and takes no more routes or interceptors", why, 1, true)
   end)
 
   it("has no two routes alike, and none that is malformed", function()
