@@ -162,6 +162,23 @@ enum tg_status tg_json_string(struct tg_writer *w, const char *s, size_t len)
     return print_long(w, s + n, len - n);
 }
 
+size_t tg_json_quote(char *out, size_t size, const char *s, size_t len)
+{
+    if (len > size - 2)
+        return 0;
+    *out = '"';
+    size_t n = copy_plain(out + 1, s, len);
+    if (n < len) {
+        size_t left = len - n;
+        s += n;
+        n += tg_json_escape(out + 1 + n, size - 2 - n, &s, &left);
+        if (left)
+            return 0;
+    }
+    out[n + 1] = '"';
+    return n + 2;
+}
+
 /* --- Numbers ---------------------------------------------------------------------------------- */
 
 static size_t count_digits(uint64_t n)

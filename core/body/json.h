@@ -31,6 +31,9 @@ static inline enum tg_status tg_json_raw(struct tg_writer *w, const char *bytes,
  * returns the length of what was printed. */
 size_t tg_json_escape(char *out, size_t size, const char **s, size_t *len);
 
+/* As tg_json_string(), into size bytes (8 or more).  Returns its length; 0: they may not suffice. */
+size_t tg_json_quote(char *out, size_t size, const char *s, size_t len);
+
 enum { TG_NUMBER_MAX = 32 };
 /* The same texts into out (room for TG_NUMBER_MAX, no NUL); return their length, 0 for NaN and
  * infinities. */

@@ -194,6 +194,16 @@ static inline char *tg_writer_room(struct tg_writer *w, size_t n)
     return tg_writer_make_room(w, n);
 }
 
+/* The room that there is without sending anything, as from tg_writer_room(): *size bytes of it.  It need not
+ * be followed by anything.  NULL: there is none. */
+static inline char *tg_writer_spare(struct tg_writer *w, size_t *size)
+{
+    struct tg_gather *gather = w->o.gather;
+    size_t left = gather->size - gather->len;
+    *size = left < TG_WRITER_ROOM_MAX ? left : TG_WRITER_ROOM_MAX;
+    return gather->owner == w ? gather->bytes + gather->len : NULL;
+}
+
 /* Room for as many bytes as the gather holds at a time, to read into: *size of them, no fewer than
  * half of it.  To be followed by tg_writer_advance() (by 0, too) before anything else is called on w.
  * NULL as from tg_writer_room(). */

@@ -99,10 +99,7 @@ static void print_tostring(lua_State *L, struct tg_writer *w, int index)
     lua_pop(L, 1);
 }
 
-/* Prints the value at index if it is a scalar, and no long one: w->failed says how that went. Not for
- * formats whose elements are special. */
-static bool print_scalar(lua_State *L, struct tg_writer *w, const struct tg_format *format,
-                         int index)
+bool tg_print_scalar(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index)
 {
     struct tg_slice s;
     switch (lua_type(L, index)) {
@@ -205,6 +202,7 @@ struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame
     f->shown_len = 0;
     f->open = false;
     f->called = false;
+    f->uneven = 0;
     return f;
 }
 
@@ -345,7 +343,7 @@ static void open_table(lua_State *L, struct tg_printer *p, const struct tg_forma
     tg_print_open_table(L, p, format, mark);
 }
 
-/* A frame for the value on top, which is no short scalar. */
+/* A frame for the value on top, which is no short scalar; or none, and it is printed. */
 static void open_value(lua_State *L, struct tg_printer *p, const struct tg_format *format)
 {
     switch (lua_type(L, -1)) {
@@ -401,7 +399,7 @@ static void open_element(lua_State *L, struct tg_printer *p, const struct tg_for
 /* Prints the item on top, or opens it. */
 static void print_item(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
-    if (is_special(f->format) || !print_scalar(L, p->watch.w, f->format, -1)) {
+    if (is_special(f->format) || !tg_print_scalar(L, p->watch.w, f->format, -1)) {
         f->open = true;
         open_element(L, p, f->format, f->count);
         return;
@@ -420,15 +418,19 @@ static void step_list(lua_State *L, struct tg_printer *p, struct tg_frame *f)
     struct tg_writer *w = p->watch.w;
     const struct tg_format *format = f->format;
     bool special = is_special(format);
+    int depth = p->depth;
     while (f->count < f->n) {
         begin_item(w, f);
         lua_rawgeti(L, f->base, f->count);
-        if (special || !print_scalar(L, w, format, -1)) {
+        if (special || !tg_print_scalar(L, w, format, -1)) {
             f->open = true;
             open_element(L, p, format, f->count);
-            return;
+            if (p->depth != depth)
+                return;
+            f->open = false;
+        } else {
+            lua_pop(L, 1);
         }
-        lua_pop(L, 1);
         tg_print_put(w, format->after);
         if (stopped(w))
             return;
@@ -457,15 +459,17 @@ static void step_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
 {
     struct tg_writer *w = p->watch.w;
     const struct tg_format *format = f->format->inner;
+    int depth = p->depth;
     while (f->count < f->n) {
         int value = begin_field(L, w, f);
-        if (!print_scalar(L, w, format, value)) {
+        if (!tg_print_scalar(L, w, format, value)) {
             if (f->shape)
                 f->name = f->shape->fields[f->count - 1].name;
             tg_print_show_name(f);
             lua_pushvalue(L, value);
             open_value(L, p, format);
-            return;
+            if (p->depth != depth)
+                return;
         }
         if (stopped(w))
             return;
@@ -673,7 +677,7 @@ static int yield_element(lua_State *L)
         return luaL_error(L, "yield: the element before has not been printed to its end");
     p->midway = true;
     tg_print_put(w, p->count++ ? p->format->between : p->format->begin);
-    if (!is_special(p->format) && print_scalar(L, w, p->format, 1)) {
+    if (!is_special(p->format) && tg_print_scalar(L, w, p->format, 1)) {
         tg_print_put(w, p->after);
         p->midway = false;
         if (!stopped(w))
@@ -776,7 +780,7 @@ static int print_whole(lua_State *L, struct tg_printer *p)
     const struct tg_format *format = p->format;
     if (luaL_testudata(L, 2, TG_GENERATOR_TYPE))
         return print_generator(L, p);
-    if (!is_special(format) && print_scalar(L, p->watch.w, format, 2)) {
+    if (!is_special(format) && tg_print_scalar(L, p->watch.w, format, 2)) {
         p->after = format->after;
         return run(L, p);
     }
@@ -827,7 +831,7 @@ int tg_print_element(lua_State *L, const struct tg_out *out, int index)
     bool made = format->dialect == TG_DIALECT_SCRIPT;
     struct tg_slice after = format->after.len || made ? format->after : TG_SLICE("\n");
     tg_out_check(L, w->failed);
-    if (!is_special(format) && print_scalar(L, w, format, index)) {
+    if (!is_special(format) && tg_print_scalar(L, w, format, index)) {
         tg_print_put(w, after);
         tg_out_check(L, w->failed);
         return w->must_wait ? tg_out_wait(L, w, element_written) : 0;

@@ -3,6 +3,7 @@
 #define TG_LUA_PRINT_IMPL_H
 
 #include <stdbool.h>
+#include <string.h>
 
 #include <lua.h>
 
@@ -61,6 +62,7 @@ struct tg_frame {
     struct tg_slice name;           /* of a map's item, while it is begun */
     bool open;                      /* what follows the item is still to be written */
     bool called;                    /* what the iterator returned is on top */
+    unsigned char uneven;           /* of its items, in succession: see print_flat.c */
     unsigned char order[TG_SMALL_MAP];
     unsigned char shown_len;
     char shown
@@ -90,13 +92,14 @@ struct tg_printer {
     int above;                /* frames of its parents */
     int depth;
     int size;
-    int columns; /* of rows, once they are known */
-    bool named;  /* they have names */
-    bool headed; /* the header is printed, or not to be */
-    bool yields; /* it is a generator's */
-    bool midway; /* a value was begun and has not ended */
-    bool alone;  /* its element is not one of a body's */
-    bool ended;  /* the generator has returned, or failed */
+    int columns;          /* of rows, once they are known */
+    bool named;           /* they have names */
+    bool headed;          /* the header is printed, or not to be */
+    bool yields;          /* it is a generator's */
+    bool midway;          /* a value was begun and has not ended */
+    bool alone;           /* its element is not one of a body's */
+    bool ended;           /* the generator has returned, or failed */
+    unsigned char uneven; /* of the elements of a generator, in succession */
     unsigned char misses;
     unsigned char shape_count;
     const struct tg_shape *shapes[TG_SHAPES];
@@ -123,9 +126,31 @@ int tg_print_fail(lua_State *L, const struct tg_printer *p, const char *format, 
 struct tg_frame *tg_print_push(lua_State *L, struct tg_printer *p, enum tg_frame_kind kind,
                                const struct tg_format *format);
 
-/* A frame for the table on top. */
+/* A frame for the table on top; or none, and it is printed. */
 void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format,
                          enum tg_json_mark mark);
+
+/* Prints the value at index if it is a scalar, and no long one: w->failed says how that went. Not for
+ * formats whose elements are special. */
+bool tg_print_scalar(lua_State *L, struct tg_writer *w, const struct tg_format *format, int index);
+
+/* A map's fields on the stack: table, key, value, key, value, … Values stay as they are now, whatever
+ * waits come. */
+struct tg_fields {
+    int n;                        /* -1: they are not there */
+    const struct tg_shape *shape; /* which they are known to have; or NULL */
+};
+
+/* Stack: table, its first key, which is no number, and value.  The fields follow the table then; none does
+ * when that key begins no known shape. */
+struct tg_fields tg_print_push_known(lua_State *L, const struct tg_printer *p, int table,
+                                     const void *key);
+
+/* Prints the table in one go, and pops it and what is above it.  Stack: table, and its fields, which have
+ * the shape; or, without a shape, its first key and value.  False: it has to have a frame, and what is
+ * above the first fields on the stack means nothing. */
+bool tg_print_flat(lua_State *L, struct tg_printer *p, const struct tg_format *format, int table,
+                   const struct tg_shape *shape);
 
 /* Raises what is wrong with the value at index, which has no text. */
 int tg_print_refuse(lua_State *L, const struct tg_printer *p, int index);
@@ -169,15 +194,20 @@ bool tg_print_is_list(lua_State *L, int index);
  * place. */
 int tg_print_map_item(lua_State *L, struct tg_writer *w, struct tg_frame *f);
 
-/* Of a shape, with the slack behind it. */
+/* Of a shape.  Out has room for the slack, too. */
+static inline void tg_print_copy_name(char *out, struct tg_slice text)
+{
+    memcpy(out, text.p, TG_TEXT_SLACK);
+    if (text.len > TG_TEXT_SLACK)
+        memcpy(out + TG_TEXT_SLACK, text.p + TG_TEXT_SLACK, text.len - TG_TEXT_SLACK);
+}
+
 static inline void tg_print_put_name(struct tg_writer *w, struct tg_slice text)
 {
     char *out = tg_writer_room(w, text.len < TG_TEXT_SLACK ? TG_TEXT_SLACK : text.len);
     if (!out)
         return; /* w->failed says why */
-    memcpy(out, text.p, TG_TEXT_SLACK);
-    if (text.len > TG_TEXT_SLACK)
-        memcpy(out + TG_TEXT_SLACK, text.p + TG_TEXT_SLACK, text.len - TG_TEXT_SLACK);
+    tg_print_copy_name(out, text);
     tg_writer_advance(w, text.len);
 }
 

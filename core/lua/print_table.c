@@ -101,10 +101,9 @@ static const struct tg_shape *find_shape(lua_State *L, const struct tg_printer *
     return NULL;
 }
 
-/* The shape that a map may have whose first key is on the stack below its value; or NULL. */
-static const struct tg_shape *guess_shape(lua_State *L, const struct tg_printer *p)
+/* The shape that a map may have with that first key; or NULL. */
+static const struct tg_shape *guess_shape(const struct tg_printer *p, const void *key)
 {
-    const void *key = p->shape_count ? lua_topointer(L, -2) : NULL;
     for (int i = 0; i < p->shape_count; i++)
         if (p->shapes[i]->fields[0].key == key)
             return p->shapes[i];
@@ -269,30 +268,56 @@ static void open_large(lua_State *L, const struct tg_printer *p, struct tg_frame
 
 /* --- Maps ------------------------------------------------------------------------------------- */
 
-/* Stack: table, key, value, key, value, … Values stay as they are now, whatever waits come. */
-static void open_map(lua_State *L, struct tg_printer *p, struct tg_frame *f)
+/* Stack: table, n fields, and if more the next key and value.  Returns how many there are; -1: too
+ * many, and none is on the stack. */
+static int push_fields(lua_State *L, int table, int n, bool more)
 {
-    const struct tg_shape *shape = NULL;
-    int n = 0;
-    luaL_checkstack(L, 2 * TG_SMALL_MAP + LUA_MINSTACK, "nested too deeply");
-    lua_pushnil(L);
-    while (lua_next(L, f->base)) {
+    for (; more; more = lua_next(L, table)) {
         if (n == TG_SMALL_MAP) {
-            lua_settop(L, f->base);
-            open_large(L, p, f);
-            return;
+            lua_settop(L, table);
+            return -1;
         }
-        if (!n)
-            shape = guess_shape(L, p);
-        else if (shape && (n >= shape->n || shape->fields[n].key != lua_topointer(L, -2)))
-            shape = NULL;
         n++;
         lua_pushvalue(L, -2);
     }
-    f->n = n;
-    if (shape && shape->n == n)
-        f->shape = shape;
-    else if (n)
+    return n;
+}
+
+struct tg_fields tg_print_push_known(lua_State *L, const struct tg_printer *p, int table,
+                                     const void *key)
+{
+    int n = 0;
+    bool more = true;
+    const struct tg_shape *shape = guess_shape(p, key);
+    if (!shape) {
+        lua_settop(L, table);
+        return (struct tg_fields){.n = -1};
+    }
+    luaL_checkstack(L, 2 * TG_SMALL_MAP + LUA_MINSTACK, "nested too deeply");
+    while (more && n < shape->n && shape->fields[n].key == lua_topointer(L, -2)) {
+        n++;
+        lua_pushvalue(L, -2);
+        more = lua_next(L, table);
+    }
+    if (!more && n == shape->n)
+        return (struct tg_fields){n, shape};
+    return (struct tg_fields){.n = push_fields(L, table, n, more)};
+}
+
+static void open_map(lua_State *L, struct tg_printer *p, struct tg_frame *f,
+                     const struct tg_fields *known)
+{
+    struct tg_fields fields = *known;
+    if (fields.n < 0) {
+        luaL_checkstack(L, 2 * TG_SMALL_MAP + LUA_MINSTACK, "nested too deeply");
+        lua_pushnil(L);
+        fields.n = push_fields(L, f->base, 0, lua_next(L, f->base));
+    }
+    f->n = fields.n;
+    f->shape = fields.shape;
+    if (fields.n < 0)
+        open_large(L, p, f);
+    else if (fields.n && !fields.shape)
         order_small(L, p, f);
 }
 
@@ -384,22 +409,35 @@ static void check_cycle(lua_State *L, const struct tg_printer *innermost, const 
 void tg_print_open_table(lua_State *L, struct tg_printer *p, const struct tg_format *format,
                          enum tg_json_mark mark)
 {
-    lua_Integer n;
+    struct tg_fields fields = {.n = -1};
+    lua_Integer n = 0;
     int table = lua_gettop(L);
     const void *address = lua_topointer(L, table);
     check_cycle(L, p, address);
-    bool list = is_list(L, table, mark, &n);
+    lua_pushnil(L);
+    if (mark == TG_JSON_UNMARKED && lua_next(L, table)) {
+        const void *key = lua_topointer(L, table + 1);
+        if (key)
+            fields = tg_print_push_known(L, p, table, key);
+        if ((fields.shape || !key) && tg_print_flat(L, p, format, table, fields.shape))
+            return;
+        lua_settop(L, table + 2 * (fields.n > 0 ? fields.n : 0));
+    }
+    bool list = !fields.shape && is_list(L, table, mark, &n);
+    if (list || fields.n < 0)
+        lua_settop(L, table);
     if (list)
         check_list(L, p, table, n);
 
     struct tg_frame *f = tg_print_push(L, p, list ? TG_FRAME_LIST : TG_FRAME_MAP, format);
+    f->base = table;
     f->n = n;
-    if (!list) {
-        p->depth--; /* while it opens: its path is that of where it stands */
-        open_map(L, p, f);
-        p->depth++;
-    }
+    f->table = address;
+    if (list)
+        return;
+    p->depth--; /* while it opens: its path is that of where it stands */
+    open_map(L, p, f, &fields);
+    p->depth++;
     if (f->kind == TG_FRAME_MAP && !f->n && mark == TG_JSON_UNMARKED)
         f->kind = TG_FRAME_LIST;
-    f->table = address;
 }

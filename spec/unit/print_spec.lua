@@ -123,6 +123,41 @@ describe("a table", function()
     assert.equal(20, select(2, plain:gsub('{"x":(%d+),"y":%1},{"x":%1},{"y":%1}', "")))
   end)
 
+  it("prints in a list as it does by itself, whatever it holds and wherever a buffer ends (B17)", function()
+    local rows = {
+      '{ id = %d, name = "a" }', '{ id = %d, name = "\\1\\"\\\\\\255é" }', '{ id = %d, name = { 1, 2.5, true, "b" } }',
+      '{ id = %d, name = { { x = 1 }, { x = 2 }, {} } }', '{ id = %d, name = ("c"):rep(1000) }', '{ id = %d, name = ("\\0"):rep(900) }',
+      '{ id = %d, name = ("d"):rep(5000) }', '{ id = %d, name = { { { { { { "deep" } } } } } } }', '{ id = %d }',
+      '{ id = %d, name = tg.json.null }', '{ id = %d, name = tg.json.array{} }', '{ id = %d, name = tg.json.object{} }',
+      '{ id = %d, name = 1, more = 2 }', '{ %d, "name", { 3, { 4 } } }', '{ id = %d, name = tg.seq(("a b"):gmatch("%%a")) }',
+      '{ id = %d, name = { [3] = "c", [2] = "b", [1] = "a" } }', '{ id = %d, name = { ["1"] = "c" } }',
+    }
+    for _, type in ipairs({ "application/json", "application/edn" }) do
+      local list, alone = {}, {}
+      for i = 1, 500 do
+        list[i] = rows[i % 7 < 5 and i % 5 + 1 or i % #rows + 1]:format(i)
+      end
+      for i, row in ipairs(list) do
+        if i <= 40 or i % 97 == 0 then alone[i] = print_of(row, { as = type, high_water = 1 << 24 }) end
+      end
+      local text = print_of("{" .. table.concat(list, ",") .. "}", { as = type, high_water = 1 << 24 })
+      local at = 2
+      for i = 1, #list do
+        if alone[i] then
+          at = assert(text:find(alone[i], at, true), ("%d: %s"):format(i, list[i])) + #alone[i]
+        end
+      end
+      if type == "application/json" then assert.equal(#list, #cjson.decode(text)) end
+    end
+  end)
+
+  it("of many rows names the place of what cannot be printed (B17)", function()
+    local rows = ("{ id = 1, tags = { 'a' } },"):rep(40)
+    fails("^%$%[41%]%.tags%[2%]: NaN and the infinities", "{" .. rows .. "{ id = 2, tags = { 'a', 0/0 } } }")
+    fails("^%$%[41%]%.tags: the table is neither", "{" .. rows .. "{ id = 2, tags = { 'a', x = 1 } } }")
+    fails("^%$%[41%]%.tags: the list has holes", "{" .. rows .. "{ id = 2, tags = { 'a', nil, 'c' } } }")
+  end)
+
   it("of any shape reads back as it was (B17)", function()
     math.randomseed(20)
     local function make(depth)
