@@ -156,6 +156,16 @@ static void set_field(lua_State *L, struct tg_exchange *x, struct tg_slice name,
     add_field(L, x, name, value);
 }
 
+static char *put_hex(char *out, uint64_t n)
+{
+    int shift = 60;
+    while (shift > 0 && !(n >> shift))
+        shift -= 4;
+    for (; shift >= 0; shift -= 4)
+        *out++ = "0123456789abcdef"[n >> shift & 15];
+    return out;
+}
+
 /* inode-size-mtime: another file, or this one after a write, has another. */
 static void add_etag(lua_State *L, struct tg_exchange *x, int index, const struct stat *info)
 {
@@ -163,21 +173,29 @@ static void add_etag(lua_State *L, struct tg_exchange *x, int index, const struc
     struct tg_slice given = tg_file_text(L, index, TG_FILE_ETAG);
     uint64_t modified =
         (uint64_t)info->st_mtim.tv_sec * 1000000000U + (uint64_t)info->st_mtim.tv_nsec;
-    snprintf(tag, sizeof tag, "\"%" PRIx64 "-%" PRIx64 "-%" PRIx64 "\"", (uint64_t)info->st_ino,
-             (uint64_t)info->st_size, modified);
+    char *end = tag;
+    *end++ = '"';
+    end = put_hex(end, (uint64_t)info->st_ino);
+    *end++ = '-';
+    end = put_hex(end, (uint64_t)info->st_size);
+    *end++ = '-';
+    end = put_hex(end, modified);
+    *end++ = '"';
+    *end = '\0';
     add_field(L, x, TG_SLICE("ETag"), given.p ? given.p : tag);
 }
 
 /* A date that is still to come would be a promise: RFC 9110, 8.8.2.1. */
 static void add_last_modified(lua_State *L, struct tg_exchange *x, const struct tg_file *file,
-                              const struct stat *info)
+                              const struct stat *info, struct tg_validators *v)
 {
     char date[TG_HTTP_DATE_SIZE];
-    time_t now = time(NULL);
     time_t modified = file->date_given ? file->modified : info->st_mtim.tv_sec;
     if (modified < 0)
         return;
-    tg_http_date(date, modified < now ? modified : now);
+    v->dated = true;
+    v->modified = modified < v->now ? modified : v->now;
+    tg_http_date(date, v->modified);
     add_field(L, x, TG_SLICE("Last-Modified"), date);
 }
 
@@ -190,12 +208,12 @@ static struct tg_validators validators(lua_State *L, struct tg_exchange *x, int 
     struct tg_slice date;
     if (file->tagged && !tg_exchange_find_field(x, TG_SLICE("ETag"), &v.etag))
         add_etag(L, x, index, info);
-    if (file->dated && !tg_exchange_find_field(x, TG_SLICE("Last-Modified"), &date))
-        add_last_modified(L, x, file, info);
-    if (!tg_exchange_find_field(x, TG_SLICE("ETag"), &v.etag) || !tg_is_etag(v.etag))
-        v.etag = (struct tg_slice){NULL, 0};
     if (tg_exchange_find_field(x, TG_SLICE("Last-Modified"), &date))
         v.dated = tg_http_date_parse(date, v.now, &v.modified);
+    else if (file->dated)
+        add_last_modified(L, x, file, info, &v);
+    if (!tg_exchange_find_field(x, TG_SLICE("ETag"), &v.etag) || !tg_is_etag(v.etag))
+        v.etag = (struct tg_slice){NULL, 0};
     return v;
 }
 

@@ -12,6 +12,7 @@
 #include "http/mime.h"
 #include "http/range.h"
 #include "io/beneath.h"
+#include "util/clock.h"
 #include "util/mem.h"
 
 enum { FIELDS = 32 };
@@ -67,6 +68,15 @@ static int p_date(lua_State *L)
     else
         lua_pushnil(L);
     release(text);
+    return 1;
+}
+
+/* print_date(seconds since 1970) -> text */
+static int p_print_date(lua_State *L)
+{
+    char text[TG_HTTP_DATE_SIZE];
+    tg_http_date(text, (time_t)luaL_checkinteger(L, 1));
+    lua_pushstring(L, text);
     return 1;
 }
 
@@ -160,6 +170,7 @@ int luaopen_probe_file(lua_State *L)
     static const luaL_Reg functions[] = {
         {"ranges", p_ranges},
         {"date", p_date},
+        {"print_date", p_print_date},
         {"conditions", p_conditions},
         {"is_etag", p_is_etag},
         {"disposition", p_disposition},

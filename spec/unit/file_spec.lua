@@ -70,6 +70,15 @@ describe("a date of HTTP", function()
   local NOW = 1795000000 -- 2026
   local function date(text) return probe.date(text, NOW) end
 
+  it("is printed as it is read, whatever day it is", function()
+    for seconds = 0, 253402300799, 86400 * 367 + 3671 do
+      local text = probe.print_date(seconds)
+      assert.equal(os.date("!%a, %d %b %Y %H:%M:%S GMT", seconds), text)
+      assert.equal(seconds, date(text))
+    end
+    assert.equal("Fri, 31 Dec 9999 23:59:59 GMT", probe.print_date(253402300799))
+  end)
+
   it("is read in its three forms", function()
     assert.equal(784111777, date("Sun, 06 Nov 1994 08:49:37 GMT"))
     assert.equal(784111777, date("Sunday, 06-Nov-94 08:49:37 GMT"))
