@@ -29,9 +29,13 @@ static int take_function(lua_State *L, int index, const char *name)
 
 void tg_lua_life_load(lua_State *L, struct tg_lua_life *life, int index)
 {
+    int top = lua_gettop(L);
     life->on_start = take_function(L, index, "on_start");
     life->on_stop = take_function(L, index, "on_stop");
     life->check = take_function(L, index, "check");
+    lua_pushvalue(L, index);
+    life->service = life->check == LUA_NOREF ? LUA_NOREF : luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_settop(L, top);
 }
 
 /* --- Its tasks ------------------------------------------------------------------------- */
@@ -165,6 +169,8 @@ static int call_check(lua_State *L)
     lua_settop(L, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, life->check);
     push_gateway(L, &life->host);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, life->service);
+    lua_setfield(L, -2, "service");
     lua_callk(L, 1, 2, 0, check_returned);
     return check_returned(L, LUA_OK, 0);
 }

@@ -254,7 +254,8 @@ static enum tg_status load_all(struct tg_lua_script *script)
                                         .host = script->o.host,
                                         .on_start = LUA_NOREF,
                                         .on_stop = LUA_NOREF,
-                                        .check = LUA_NOREF};
+                                        .check = LUA_NOREF,
+                                        .service = LUA_NOREF};
     if (!tg_lua_script_make_router(script) || !script->lua)
         return TG_ENOMEM;
     enum tg_status status = load_guarded(script);

@@ -15,6 +15,9 @@ local function service_of(service)
   if type(service) ~= "table" then
     error(("expected a service table, got %s"):format(type(service)), 0)
   end
+  if service.routes == nil and type(service.service) == "table" then -- what a check was given
+    service = service.service
+  end
   local known = services[service]
   if not known then
     known = {}

@@ -95,6 +95,24 @@ describe("a service", function()
     assert.is_nil(refused.stderr:find("started", 1, true))
   end)
 
+  it("whose check tries the gateway that it was given is tried itself (B58, B71)", function()
+    local text = [[
+      local tg = require("tidegate")
+      return {
+        routes = { { "/", get = function() return { status = %d, body = "here" } end } },
+        check = function(gateway)
+          local response = tg.test.response_for(gateway, "GET", "/")
+          assert(response.status == 200 and response.body == "here", "it answers " .. response.status)
+        end,
+      }]]
+    local s <close> = server.start({ script = text:format(200) })
+    assert.equal("here", raw.get(s.port, "/").body)
+    server.write(s.script, text:format(503))
+    local refused = server.command({ "check", s.script })
+    assert.equal(1, refused.exit)
+    assert.matches("it answers 503", refused.stderr, 1, true)
+  end)
+
   it("starts and stops in each worker", function()
     local s = server.start({ script = script(1), workers = 3 })
     local _, at = s:wait_log("warn started 1$")

@@ -798,6 +798,7 @@ function tg._test_listen() end
 ---@class tidegate.Gateway
 ---@field worker integer from 1 on; 0 in a check
 ---@field generation integer how many times the script was loaded
+---@field service? table in a check: the service that is checked; tg.test takes the gateway for it
 
 --- What a script gets of a request. Fields are made when they are looked at; a script may set
 --- more.
