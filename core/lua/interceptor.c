@@ -15,7 +15,8 @@ enum {
     AT_REQUEST = 1,
     AT_CONTEXT /* nil until it is needed */,
     AT_RESPONSE /* the field's name */,
-    AT_LAST = AT_RESPONSE
+    AT_STATUS /* a name, too */,
+    AT_LAST = AT_STATUS
 };
 
 static const char *const stage_fields[TG_LUA_STAGES] = {"enter", "leave", "error"};
@@ -76,6 +77,28 @@ static void check_returned(lua_State *L)
     lua_settop(L, FIRST);
 }
 
+/* The value on top is no response, or it is one. */
+static void take_response(lua_State *L, struct tg_exchange *x, int type)
+{
+    lua_Integer status = 0;
+    if (type == LUA_TNIL) {
+        x->responded = TG_RESPONDED_NOT;
+        return;
+    }
+    if (type == LUA_TTABLE) { /* most say their status, which this finds sooner */
+        lua_pushvalue(L, AT_STATUS);
+        if (lua_rawget(L, -2) == LUA_TNUMBER && lua_isinteger(L, -1))
+            status = lua_tointegerx(L, -1, NULL);
+        if (status >= 200 && status <= 999) {
+            x->response_status = (int)status;
+            x->responded = TG_RESPONDED_SCRIPT;
+            return;
+        }
+        lua_pop(L, 1);
+    }
+    tg_response_check(L, x);
+}
+
 /* What is left on the stack is the next stage's to take away. */
 static void take_result(lua_State *L, struct tg_call *call)
 {
@@ -84,7 +107,7 @@ static void take_result(lua_State *L, struct tg_call *call)
     if (call->bare) { /* a handler's, then: there is no context to be given back */
         lua_pushvalue(L, -1);
         lua_setiuservalue(L, AT_REQUEST, TG_CALL_CONTEXT);
-        tg_response_check(L, call->exchange);
+        take_response(L, call->exchange, lua_type(L, -1));
         return;
     }
     if (call->running->plain && call->stage == TG_STAGE_ENTER)
@@ -102,10 +125,7 @@ static void take_result(lua_State *L, struct tg_call *call)
                    tg_stage_name(call->stage), call->running->base.name, luaL_typename(L, -1));
     }
     lua_pushvalue(L, AT_RESPONSE);
-    if (lua_gettable(L, AT_CONTEXT) == LUA_TNIL)
-        call->exchange->responded = TG_RESPONDED_NOT;
-    else
-        tg_response_check(L, call->exchange);
+    take_response(L, call->exchange, lua_gettable(L, AT_CONTEXT));
 }
 
 /* --- Stage after stage ------------------------------------------------------------------------ */
@@ -181,6 +201,7 @@ static int start_stages(lua_State *L)
     else
         lua_getiuservalue(L, AT_REQUEST, TG_CALL_CONTEXT);
     lua_pushliteral(L, "response");
+    lua_pushliteral(L, "status");
     return run_stages(L, call);
 }
 
