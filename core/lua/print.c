@@ -151,15 +151,17 @@ static int printer_end(lua_State *L)
     return 0;
 }
 
+/* With so many frames to begin with: a generator's need none while it waits. */
 static struct tg_printer *new_printer(lua_State *L, struct tg_writer *w, struct tg_call *call,
-                                      const struct tg_format *format)
+                                      const struct tg_format *format, int frames)
 {
-    struct tg_printer *p = lua_newuserdatauv(L, sizeof *p, TG_PRINTER_VALUES);
+    size_t size = sizeof(struct tg_printer) + (size_t)frames * sizeof(struct tg_frame);
+    struct tg_printer *p = lua_newuserdatauv(L, size, TG_PRINTER_VALUES);
     memset(p, 0, offsetof(struct tg_printer, first));
     p->format = format;
     p->call = call;
     p->frames = p->first;
-    p->size = TG_FRAMES_FIRST;
+    p->size = frames;
     p->task = tg_lua_current(tg_lua_of(L));
     if (luaL_newmetatable(L, PRINTER_TYPE)) {
         lua_pushcfunction(L, printer_end);
@@ -174,7 +176,7 @@ static struct tg_printer *new_printer(lua_State *L, struct tg_writer *w, struct 
 
 static void grow(lua_State *L, struct tg_printer *p)
 {
-    int size = p->size * 4;
+    int size = p->size ? p->size * 4 : TG_FRAMES_MORE;
     struct tg_frame *frames = lua_newuserdatauv(L, (size_t)size * sizeof *frames, 0);
     memcpy(frames, p->frames, (size_t)p->depth * sizeof *frames);
     lua_setiuservalue(L, 1, TG_PRINTER_FRAMES);
@@ -300,7 +302,7 @@ static void open_generator(lua_State *L, struct tg_printer *p, const struct tg_f
 {
     const struct tg_frame *f = tg_print_push(L, p, TG_FRAME_GENERATOR, format);
     int above = p->above + p->depth;
-    struct tg_printer *elements = new_printer(L, p->watch.w, p->call, format);
+    struct tg_printer *elements = new_printer(L, p->watch.w, p->call, format, 0);
     elements->parent = p;
     elements->above = above;
     elements->yields = true;
@@ -727,7 +729,8 @@ static struct tg_printer *take_over(lua_State *L, struct tg_writer *w, struct tg
                                     const struct tg_format *format, int index)
 {
     lua_pushvalue(L, index);
-    struct tg_printer *p = new_printer(L, w, call, format);
+    int frames = luaL_testudata(L, -1, TG_GENERATOR_TYPE) ? 0 : 1;
+    struct tg_printer *p = new_printer(L, w, call, format, frames);
     p->midway = true;
     lua_replace(L, 1);
     if (lua_gettop(L) > 2)

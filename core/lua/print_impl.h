@@ -15,8 +15,8 @@ struct tg_call;
 struct tg_task;
 
 enum {
-    TG_SMALL_MAP = 24,   /* fields that are kept, and sorted, on the Lua stack */
-    TG_FRAMES_FIRST = 1, /* the others are made when they are needed: idle streams have one */
+    TG_SMALL_MAP = 24,  /* fields that are kept, and sorted, on the Lua stack */
+    TG_FRAMES_MORE = 4, /* when the first ones are too few: idle streams have none or one */
     TG_SHAPES = 4,
     TG_NAME_SHOWN = 32,    /* bytes of a name in a path */
     TG_TEXT_WHOLE = 32768, /* bytes of a string that are printed in one go */
@@ -104,7 +104,7 @@ struct tg_printer {
     unsigned char shape_count;
     const struct tg_shape *shapes[TG_SHAPES];
     struct tg_frame *frames;
-    struct tg_frame first[TG_FRAMES_FIRST];
+    struct tg_frame first[];
 };
 
 /* Its user values.  What has columns has no shapes, and what has rows of its own no parent. */
