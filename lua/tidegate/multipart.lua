@@ -47,7 +47,8 @@ end
 --- One part of a form: a stream, good until the next one is asked for. It may be a response's
 --- body.
 ---@class tidegate.Part
----@field name string? as its Content-Disposition says
+---@field name string? as its Content-Disposition says; what browsers escape in it, a quote or a
+--- line break, is unescaped
 ---@field filename string? as the client says: not to be trusted as a path
 ---@field content_type string
 ---@field headers table<string, string> by name in lower case
@@ -102,6 +103,10 @@ function Part.__write_body(self, out)
   end
 end
 
+--- As browsers send them in quoted names: these three escapes and no others (WHATWG HTML,
+--- "multipart/form-data encoding algorithm"), so a name with a `%41` in it is meant so.
+local ESCAPES = { ["%22"] = '"', ["%0D"] = "\r", ["%0A"] = "\n" }
+
 --- A parameter of a field's value, a token or a quoted string.
 local function parameter(value, wanted)
   local at = value:find(";", 1, true)
@@ -117,7 +122,8 @@ local function parameter(value, wanted)
       while to <= #value and value:sub(to, to) ~= '"' do
         to = to + (value:sub(to, to) == "\\" and 2 or 1)
       end
-      text, stop = value:sub(from, to - 1):gsub('\\(["\\])', "%1"), to + 1
+      text = value:sub(from, to - 1):gsub('\\(["\\])', "%1"):gsub("%%%x%x", ESCAPES)
+      stop = to + 1
     else
       text, stop = value:match("^([^;%s]*)()", after)
     end

@@ -70,6 +70,12 @@ describe("tg.multipart", function()
 
   it("gives the parts with their names, types and fields (B79)", function()
     assert.same(EXPECTED, cjson.decode(post("/all", FORM).body))
+  end)
+
+  it("gives names as they were before browsers escaped them, and no others (B79)", function()
+    local form = '--xyz\r\nContent-Disposition: form-data; name="a%22%0D%0Ab"; filename="100%25 %41%2.txt"\r\n\r\n\r\n--xyz--'
+    local part = cjson.decode(post("/all", form).body)[1]
+    assert.same({ 'a"\r\nb', "100%25 %41%2.txt" }, { part.name, part.filename })
     assert.same(EXPECTED, cjson.decode(post("/all", "preamble\r\n" .. FORM, 'multipart/form-data; x="a;b"; boundary="xyz"').body))
   end)
 

@@ -991,7 +991,8 @@ function Context:response_sent() end
 --- One part of a form: a stream, good until the next one is asked for. It may be a response's
 --- body.
 ---@class tidegate.Part
----@field name string? as its Content-Disposition says
+---@field name string? as its Content-Disposition says; what browsers escape in it, a quote or a
+--- line break, is unescaped
 ---@field filename string? as the client says: not to be trusted as a path
 ---@field content_type string
 ---@field headers table<string, string> by name in lower case
