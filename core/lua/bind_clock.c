@@ -17,6 +17,7 @@
 #include "lua/task.h"
 #include "topic/post.h"
 #include "upstream/client.h"
+#include "util/store.h"
 
 #define CLOCK_TYPE "tidegate.test.Clock"
 
@@ -25,6 +26,7 @@ enum { HEAPS = 5 };
 /* A userdata; the one that holds the time is anchored in the registry, under its type's name with a dot. */
 struct clock {
     struct tg_deadlines *heaps[HEAPS];
+    struct tg_stores *stores; /* whose times to live it holds, too; NULL: others have them */
     bool held;
     bool runs; /* by itself, from timer to timer */
     uint64_t time;
@@ -106,6 +108,8 @@ static void stop(struct clock *c)
     c->held = false;
     event_del(&c->idle);
     event_del(&c->later);
+    if (c->stores)
+        tg_stores_set_clock(c->stores, NULL, NULL);
     for (size_t i = 0; i < HEAPS; i++)
         tg_deadlines_let_go(c->heaps[i]);
 }
@@ -179,6 +183,8 @@ static int clock_gc(lua_State *L)
     if (c->held) {
         event_del(&c->idle);
         event_del(&c->later);
+        if (c->stores)
+            tg_stores_set_clock(c->stores, NULL, NULL);
     }
     c->held = false;
     return 0;
@@ -197,6 +203,12 @@ static void stop_current(lua_State *L)
     lua_pop(L, 1);
 }
 
+static uint64_t milliseconds(void *arg)
+{
+    const struct clock *c = arg;
+    return c->time / 1000;
+}
+
 static void hold(struct clock *c)
 {
     for (size_t i = 0; i < HEAPS; i++) {
@@ -205,6 +217,8 @@ static void hold(struct clock *c)
     }
     for (size_t i = 0; i < HEAPS; i++)
         tg_deadlines_hold(c->heaps[i], c->time);
+    if (c->stores)
+        tg_stores_set_clock(c->stores, milliseconds, c);
     c->target = c->time;
     c->held = true;
 }
@@ -223,6 +237,7 @@ static int l_clock(lua_State *L)
     *c = (struct clock){.heaps = {tg_task_deadlines(lua), host->memories->deadlines,
                                   &host->streams->deadlines, tg_post_deadlines(host->post),
                                   tg_upstream_deadlines(tg_lua_upstream(lua))}};
+    c->stores = host->alone ? host->stores : NULL;
     event_assign(&c->idle, base, -1, 0, on_idle, c);
     event_assign(&c->later, base, -1, 0, on_later, c);
     if (event_priority_set(&c->idle, event_base_get_npriorities(base) - 1) != 0)

@@ -50,6 +50,7 @@ struct tg_lua_host {
     struct tg_gather *gather;   /* the worker's, and the next: behind tg.test */
     struct tg_memories *memories;
     bool trial;                      /* nobody is served: time may be held */
+    bool alone;                      /* and no gateway serves that has the same stores */
     const unsigned char *ticket_key; /* of TG_TLS_TICKET_KEY bytes, for its certificates */
     unsigned worker;                 /* its number, from 1 on; 0: a trial's */
     uint64_t generation;

@@ -27,7 +27,7 @@ TAILQ_HEAD(uses, entry);
 
 struct tg_store {
     pthread_mutex_t lock;
-    const uint64_t *seed;
+    const struct tg_stores *all; /* that it is one of */
     struct entry **buckets;
     size_t bucket_count; /* a power of two */
     size_t count;
@@ -45,6 +45,8 @@ struct tg_stores {
     uint64_t seed[2]; /* keys come from clients: they must not choose their buckets */
     struct tg_store *first;
     size_t count;
+    uint64_t (*now)(void *arg); /* milliseconds, where time is a test's; else NULL */
+    void *now_arg;
 };
 
 /* --- Entries; with the lock held ---------------------------------------------------------------- */
@@ -66,14 +68,15 @@ static void drop(struct tg_store *store, struct entry *entry)
     tg_free(entry);
 }
 
-static uint64_t now_ms(void)
+static uint64_t now_ms(const struct tg_store *store)
 {
-    return tg_clock_ns() / 1000000;
+    const struct tg_stores *all = store->all;
+    return all->now ? all->now(all->now_arg) : tg_clock_ns() / 1000000;
 }
 
-static bool is_over(const struct entry *entry)
+static bool is_over(const struct tg_store *store, const struct entry *entry)
 {
-    return entry->until && now_ms() >= entry->until;
+    return entry->until && now_ms(store) >= entry->until;
 }
 
 static struct entry *find(struct tg_store *store, struct tg_slice key, uint64_t hash)
@@ -82,7 +85,7 @@ static struct entry *find(struct tg_store *store, struct tg_slice key, uint64_t 
     while (entry && (entry->hash != hash || entry->key_len != key.len ||
                      memcmp(entry->bytes, key.p, key.len) != 0))
         entry = entry->next;
-    if (entry && is_over(entry)) {
+    if (entry && is_over(store, entry)) {
         drop(store, entry);
         entry = NULL;
     }
@@ -122,10 +125,11 @@ static void make_room(struct tg_store *store, size_t size)
     struct entry *last;
     while (store->bytes + size > store->bytes_max &&
            (last = TAILQ_LAST(&store->uses, uses)) != NULL) {
-        store->evicted += !is_over(last);
+        store->evicted += !is_over(store, last);
         drop(store, last);
     }
-    for (int i = 0; i < SWEPT && (last = TAILQ_LAST(&store->uses, uses)) && is_over(last); i++)
+    for (int i = 0; i < SWEPT && (last = TAILQ_LAST(&store->uses, uses)) && is_over(store, last);
+         i++)
         drop(store, last);
 }
 
@@ -199,7 +203,7 @@ static enum tg_status put(struct tg_store *store, struct tg_slice key, uint64_t 
         if (status != TG_OK)
             return status;
     }
-    old->until = ttl ? now_ms() + ttl : 0;
+    old->until = ttl ? now_ms(store) + ttl : 0;
     return TG_OK;
 }
 
@@ -226,7 +230,7 @@ static const struct tg_value nothing = {.kind = TG_VALUE_NONE};
 
 static uint64_t enter(struct tg_store *store, struct tg_slice key)
 {
-    uint64_t hash = tg_hash(store->seed, key);
+    uint64_t hash = tg_hash(store->all->seed, key);
     pthread_mutex_lock(&store->lock);
     return hash;
 }
@@ -347,7 +351,7 @@ uint64_t tg_store_ttl(struct tg_store *store, struct tg_slice key)
     const struct entry *entry = find(store, key, hash);
     uint64_t ttl = UINT64_MAX;
     if (entry) {
-        uint64_t now = now_ms();
+        uint64_t now = now_ms(store);
         ttl = !entry->until ? 0 : entry->until > now ? entry->until - now : 1;
     }
     leave(store);
@@ -363,7 +367,7 @@ void tg_store_keys(struct tg_store *store, struct tg_slice prefix,
     {
         struct tg_slice key = {entry->bytes, entry->key_len};
         bool ours = key.len >= prefix.len && memcmp(key.p, prefix.p, prefix.len) == 0;
-        if (ours && !is_over(entry) && !fn(arg, key))
+        if (ours && !is_over(store, entry) && !fn(arg, key))
             break;
     }
     leave(store);
@@ -406,6 +410,12 @@ void tg_stores_free(struct tg_stores *stores)
     tg_free(stores);
 }
 
+void tg_stores_set_clock(struct tg_stores *stores, uint64_t (*now)(void *arg), void *arg)
+{
+    stores->now = now;
+    stores->now_arg = arg;
+}
+
 static struct tg_store *find_store(const struct tg_stores *stores, struct tg_slice name)
 {
     struct tg_store *store = stores->first;
@@ -423,7 +433,7 @@ static struct tg_store *make_store(struct tg_stores *stores, struct tg_slice nam
         tg_free(store);
         return NULL;
     }
-    store->seed = stores->seed;
+    store->all = stores;
     store->bytes_max = TG_STORE_BYTES;
     TAILQ_INIT(&store->uses);
     memcpy(store->name, name.p, name.len);

@@ -36,6 +36,10 @@ struct tg_stores; /* by name */
 struct tg_stores *tg_stores_new(void); /* NULL: out of memory, or of random bytes */
 void tg_stores_free(struct tg_stores *stores);
 
+/* Times to live go by now(arg), in milliseconds of tg_clock_ns(), from then on; NULL: by the clock.  For
+ * stores that no other thread has. */
+void tg_stores_set_clock(struct tg_stores *stores, uint64_t (*now)(void *arg), void *arg);
+
 /* The store of that name, made at its first use; it lasts as long as stores.  bytes caps what its
  * keys, values and their keeping take (0: leave it as it is).  TG_ELIMIT: a name that is empty or too
  * long, or too many; TG_ENOMEM. */

@@ -398,6 +398,25 @@ describe("tg.test.clock", function()
     assert.near(clock:now(), tg.monotonic(), 0.001)
   end)
 
+  it("ends what tg.shared keeps for a while, and limits that refill (B60)", function()
+    local store = tg.shared("held")
+    store:set("k", "v", 60)
+    clock:advance(59.9)
+    assert.equal("v", store:get("k"))
+    clock:advance(0.2)
+    assert.is_nil(store:get("k"))
+    local service = routes({
+      { "/", get = { tg.limit({ key = function() return "one" end, rate = 1 / 60, burst = 1 }), function() return { body = "" } end } },
+    })
+    local function status() return response_for(service, "GET", "/").status end
+    assert.same({ 200, 429 }, { status(), status() })
+    clock:advance(61)
+    assert.same({ 200, 429 }, { status(), status() })
+    clock:stop()
+    store:set("k", "v", 60)
+    assert.equal("v", store:get("k"))
+  end)
+
   it("wakes who sleeps in the order of their times, each before the next is due", function()
     local woken = {}
     for _, seconds in ipairs({ 3, 1, 2 }) do
