@@ -565,6 +565,27 @@ describe("a task that was spawned", function()
       assert.equal(1, #s:log())
     end)
 
+    -- Its scope ends with the detached one; what failed in it is still held, and collected after.
+    for _, how in ipairs({ "returns", "is cancelled" }) do
+      it("is logged when the detached task that it was below " .. how, function()
+        t:start(([[
+          kept = {}
+          local parent = tg.detach(function()
+            for _ = 1, 3 do kept[#kept + 1] = tg.spawn(function() error("below", 0) end) end
+            tg.sleep(0.001)
+            if %s then probe.park(2) end
+          end)
+          tg.sleep(0.01)
+          parent:cancel()]]):format(how == "is cancelled"))
+        s:loop()
+        local logged = s:log()
+        assert.equal(3, #logged)
+        for _, line in ipairs(logged) do assert.matches("a task has failed: below", line, 1, true) end
+        assert.equal("done", s:enter("kept = nil collectgarbage() collectgarbage()"))
+        assert.equal(3, #s:log())
+      end)
+    end
+
     it("is logged at once where no exchange ends", function()
       s:enter("kept = tg.spawn(function() error({ message = 'bad' }) end)")
       s:loop()
