@@ -65,12 +65,11 @@ static bool range_spec(struct reader *r, uint64_t size, struct tg_range *out)
     return true;
 }
 
-static bool nearly_touch(const struct tg_range *a, const struct tg_range *b)
+static bool touch(const struct tg_range *a, const struct tg_range *b)
 {
     const struct tg_range *low = a->first <= b->first ? a : b;
     const struct tg_range *high = low == a ? b : a;
-    uint64_t end = low->first + low->len;
-    return high->first <= end || high->first - end <= TG_RANGE_GAP;
+    return high->first <= low->first + low->len;
 }
 
 static struct tg_range both(const struct tg_range *a, const struct tg_range *b)
@@ -86,7 +85,7 @@ static void add(struct tg_ranges *out, struct tg_range range)
 {
     size_t place = out->count;
     for (size_t i = 0; i < out->count;) {
-        if (!nearly_touch(&out->items[i], &range)) {
+        if (!touch(&out->items[i], &range)) {
             i++;
             continue;
         }

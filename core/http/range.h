@@ -9,7 +9,6 @@
 
 enum {
     TG_RANGES_MAX = 32, /* of a request: with more of them it is given the whole */
-    TG_RANGE_GAP = 128, /* bytes between two ranges that are not worth a part of their own */
 };
 
 struct tg_range {
@@ -29,7 +28,7 @@ enum tg_range_result {
 };
 
 /* What the value of a Range field asks of a representation of size bytes.  The ranges that overlap,
- * or nearly touch, are made one; they stand in the order in which they were asked for. */
+ * or touch, are made one; they stand in the order in which they were asked for. */
 enum tg_range_result tg_range_parse(struct tg_slice value, uint64_t size, struct tg_ranges *out);
 
 #endif
