@@ -19,7 +19,7 @@ struct tg_lua_life {
     int on_start; /* references */
     int on_stop;
     int check;
-    int service; /* its table, where it has a check */
+    int service;            /* its table, where it has a check */
     struct tg_buf *problem; /* where what is wrong goes, while check runs */
     struct tg_task *task;
     const char *running; /* the name of what task runs; NULL: nothing */

@@ -168,6 +168,7 @@ int main(int argc, char **argv)
         assert.equal("Lua", curl.run({ three or one }).stdout)
         assert.equal("7", curl.run({ (two or one) .. "/c/7" }).stdout)
         assert.equal("Lua", curl.run({ one }).stdout)
+        assert.equal("", process:output("stderr"))
       end
     end)
   end
