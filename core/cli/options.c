@@ -268,7 +268,7 @@ struct nearest {
 static void consider(struct nearest *nearest, const char *known)
 {
     unsigned d = distance(nearest->word, known);
-    if (d < nearest->distance && d <= strlen(known) / 2) {
+    if (d < nearest->distance && d <= (strlen(known) - strspn(known, "-")) / 2) {
         nearest->distance = d;
         nearest->known = known;
     }

@@ -85,6 +85,7 @@ describe("tidegate", function()
       { { "explain", "a.lua", "GET" }, "explain: needs a method and a path" },
       { { "explain", "a.lua", "GET", "/", "x" }, "x: one word too many" },
       { { "run", "a.lua", "b.lua" }, "b.lua: a second script; there can be one" },
+      { { "run", "a.lua", "--frob" }, "--frob: unknown option; `tidegate help` lists them" },
       { { "run", "a.lua", "--lsiten", "x" }, "--lsiten: unknown option; did you mean --listen?" },
       { { "run", "a.lua", "--zzz" }, "--zzz: unknown option; `tidegate help` lists them" },
       { { "run", "a.lua", "--listen" }, "--listen: needs a value" },
