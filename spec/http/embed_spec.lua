@@ -55,7 +55,7 @@ describe("an installed libtidegate", function()
     env = env or {}
     env.LD_LIBRARY_PATH = dir .. "/lib"
     -- What is freed is not to count as used.
-    env.ASAN_OPTIONS = "exitcode=99:quarantine_size_mb=1"
+    env.ASAN_OPTIONS = (os.getenv("ASAN_OPTIONS") or "exitcode=99") .. ":quarantine_size_mb=1"
     -- Busted's own ways with SIGPIPE are not to be the program's.
     local argv = { "env", "--default-signal=PIPE", program, script }
     local process = assert(harness.spawn(argv, { env = env, stdout = "pipe", stderr = "pipe" }))

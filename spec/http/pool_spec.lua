@@ -125,9 +125,10 @@ describe("tg.pool", function()
   end)
 
   it("asks the same one for the same key (B76)", function()
+    -- Their ports, so what falls to whom, differ from run to run: of 32 keys each has some, but once in 2^31.
     local first = {}
-    for i = 1, 8 do first[i] = asked("/hash/x?key=k" .. i) end
-    for i = 1, 8 do assert.equal(first[i], (asked("/hash/x?key=k" .. i))) end
+    for i = 1, 32 do first[i] = asked("/hash/x?key=k" .. i) end
+    for i = 1, 32 do assert.equal(first[i], (asked("/hash/x?key=k" .. i))) end
     local text = table.concat(first)
     assert.is_true(text:find("a") ~= nil and text:find("b") ~= nil)
   end)
