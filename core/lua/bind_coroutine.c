@@ -80,8 +80,8 @@ static int wrap_resumed(lua_State *L, int status, lua_KContext context);
 static int raise_on(lua_State *L, lua_State *co)
 {
     int status = lua_status(co);
-    if (status != LUA_OK && status != LUA_YIELD && !tg_task_is_overrun(L)) {
-        status = tg_lua_close_thread(co, L);
+    if (status != LUA_OK && status != LUA_YIELD && !tg_lua_tasks_of(L)->stopping) {
+        status = tg_lua_close_level(co, L);
         if (status != LUA_OK)
             lua_xmove(co, L, 1); /* a closer's error takes the place of the first */
     }
@@ -161,7 +161,7 @@ static int l_close(lua_State *L)
     const char *status = status_of(L, co);
     if (status)
         return luaL_error(L, "cannot close a %s coroutine", status);
-    if (tg_lua_close_thread(co, L) == LUA_OK) {
+    if (tg_lua_close_level(co, L) == LUA_OK) {
         lua_pushboolean(L, 1);
         return 1;
     }

@@ -20,6 +20,7 @@
 #include "lua/body_kind.h"
 #include "lua/print_impl.h"
 #include "lua/state.h"
+#include "lua/state_impl.h"
 #include "lua/task.h"
 
 #define PRINTER_TYPE "tidegate.Printer"
@@ -277,7 +278,7 @@ static int guard_close(lua_State *L)
     lua_getiuservalue(L, 1, 1);
     lua_State *co = lua_tothread(L, -1);
     if (guard->between && lua_status(co) == LUA_YIELD)
-        tg_lua_close_thread(co, L);
+        tg_lua_close_level(co, L);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* script.c - loads a script into a state of its own, and the ends of that. */
 #include "lua/script_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <lauxlib.h>
@@ -15,6 +16,7 @@
 #include "lua/failure.h"
 #include "lua/file_body.h"
 #include "lua/host_body.h"
+#include "lua/state_impl.h"
 #include "util/clock.h"
 #include "util/mem.h"
 
@@ -89,7 +91,8 @@ static void watch_requires(lua_State *L, struct tg_lua_script *script)
 
 /* --- A load that does not end ----------------------------------------------------------------- */
 
-enum { LOAD_SECONDS = 10, LOAD_STEP = 100000 }; /* a step is in instructions */
+enum { LOAD_SECONDS = 10, LATE_SIZE = 64 };
+enum { LOAD_STEP = 100000 }; /* in instructions */
 
 /* Coroutines that were made meanwhile have it, too, for as long as they are. */
 static void on_load_step(lua_State *L, lua_Debug *ar)
@@ -103,9 +106,9 @@ static void on_load_step(lua_State *L, lua_Debug *ar)
     bool late = tg_clock_ns() > script->load_until;
     if (!late && !(script->o.give_up && script->o.give_up(script->o.give_up_arg)))
         return;
-    lua_sethook(L, on_load_step, LUA_MASKCOUNT, 1); /* a pcall must not save it */
-    luaL_error(L, late ? "the script takes more than %d s to load" : "the load was given up",
-               LOAD_SECONDS);
+    char text[LATE_SIZE];
+    snprintf(text, sizeof text, "the script takes more than %d s to load", LOAD_SECONDS);
+    tg_lua_stop(L, on_load_step, late ? text : "the load was given up");
 }
 
 static void push_limit_names(lua_State *L)

@@ -1,11 +1,12 @@
 /* slice.c - the signal's part, and the hook's. */
 #include "lua/slice.h"
 
-#include <lauxlib.h>
+#include <stdio.h>
 
 #include "lua/failure.h"
 #include "lua/state_impl.h"
 #include "lua/task.h"
+#include "util/clock.h"
 
 enum { COARSE_TICK = 50 }; /* milliseconds, where only limits.script counts */
 
@@ -20,38 +21,52 @@ uint64_t tg_slices_tick(const struct tg_limits *limits)
 
 static void on_slice(lua_State *L, lua_Debug *ar);
 
-/* On the thread that runs Lua, anywhere in it: lua_sethook() is made for that. */
-static void set_hooks(const struct tg_lua_tasks *tasks, lua_Hook hook)
-{
-    for (const struct tg_lua_level *level = tasks->levels; level; level = level->up)
-        lua_sethook(level->co, hook, LUA_MASKCOUNT, 1);
-    if (tasks->entered)
-        lua_sethook(tg_lua_main(tasks->lua), hook, LUA_MASKCOUNT, 1);
-}
-
+/* A run is counted from the first tick that meets it: to know where it began would cost each of them a
+ * look at the clock. */
 void tg_slices_on_tick(void *arg)
 {
     struct tg_slices *slices = arg;
     struct tg_lua_tasks *tasks = slices->running;
+    uint64_t now = tg_clock_thread_ns();
     if (!tasks || slices->runs != slices->seen) {
         slices->seen = slices->runs;
+        slices->since = now;
         return;
     }
-    slices->ticks = slices->ticks + 1;
+    if (now - slices->since < slices->tick * 1000000U / 2)
+        return; /* it has only just gone on */
     slices->due = 1;
-    set_hooks(tasks, on_slice);
+    tg_lua_set_hooks(tasks, on_slice);
 }
 
-/* Again at each instruction, in each coroutine on the way out: a pcall does not help. */
+void tg_slices_go_on(struct tg_slices *slices)
+{
+    slices->since = tg_clock_thread_ns();
+    slices->seen = slices->runs;
+}
+
+enum { WHY_SIZE = 96 };
+
+static void describe(char why[WHY_SIZE], const struct tg_slices *slices)
+{
+    uint64_t ms = slices->limits->script;
+    snprintf(why, WHY_SIZE, "computed for more than %d.%03d s without a wait (limits.script)",
+             (int)(ms / 1000), (int)(ms % 1000));
+}
+
+void tg_slices_push_overrun(lua_State *L, const struct tg_slices *slices)
+{
+    char why[WHY_SIZE];
+    describe(why, slices);
+    tg_failure_push_status(L, 503, why);
+}
+
 static void on_overrun(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
-    const struct tg_slices *slices = tg_lua_tasks_of(L)->slices;
-    uint64_t ms = slices->limits->script;
-    lua_sethook(L, on_overrun, LUA_MASKCOUNT, 1);
-    tg_failure_raise_status(L, 503,
-                            "computed for more than %d.%03d s without a wait (limits.script)",
-                            (int)(ms / 1000), (int)(ms % 1000));
+    char why[WHY_SIZE];
+    describe(why, tg_lua_tasks_of(L)->slices);
+    tg_lua_stop(L, on_overrun, why);
 }
 
 static void on_slice(lua_State *L, lua_Debug *ar)
@@ -61,12 +76,9 @@ static void on_slice(lua_State *L, lua_Debug *ar)
     lua_sethook(L, NULL, 0, 0);
     if (!slices->due || slices->running != tasks)
         return; /* it was set in a run before this one */
-    uint64_t computed = (uint64_t)slices->ticks * slices->tick + tg_task_computed(tasks->current);
-    if (slices->limits->script && computed >= slices->limits->script) {
-        set_hooks(tasks, on_overrun);
-        tg_task_overrun(tasks->current);
+    uint64_t computed = tg_clock_thread_ns() - slices->since + tg_task_computed(tasks->current);
+    if (slices->limits->script && computed >= slices->limits->script * 1000000U)
         on_overrun(L, ar);
-    }
     if (!slices->limits->slice || !tg_task_preempt(L, computed))
         return; /* the next tick sets the hook again */
     slices->due = 0;

@@ -22,11 +22,11 @@ struct tg_lua_tasks;
 struct tg_slices {
     struct tg_lua_tasks *volatile running; /* whose Lua runs now; NULL: none does */
     volatile uint64_t runs;                /* counts what C has begun */
-    _Atomic uint64_t turn;          /* runs, or 0 while none does, for a look from other threads */
-    volatile sig_atomic_t ticks;    /* that this run has had, after the first */
-    volatile sig_atomic_t due;      /* a hook was set for this run */
-    uint64_t seen;                  /* the signal's */
-    uint64_t tick;                  /* milliseconds */
+    _Atomic uint64_t turn;     /* runs, or 0 while none does, for a look from other threads */
+    volatile uint64_t since;   /* the thread's nanoseconds where this run was seen, or went on */
+    volatile sig_atomic_t due; /* a hook was set for this run */
+    volatile uint64_t seen;    /* the signal's: the last run that it has met */
+    uint64_t tick;             /* milliseconds */
     const struct tg_limits *limits; /* read at each tick; NULL: no limits */
 };
 
@@ -34,6 +34,12 @@ struct tg_slices {
 uint64_t tg_slices_tick(const struct tg_limits *limits);
 
 void tg_slices_on_tick(void *arg); /* for tg_alarm_start() */
+
+/* What was begun now is the rest of what a slice's end has interrupted: it counts from here on. */
+void tg_slices_go_on(struct tg_slices *slices);
+
+/* Pushes the error of what was stopped. */
+void tg_slices_push_overrun(lua_State *L, const struct tg_slices *slices);
 
 /* Around what C runs in Lua. */
 static inline struct tg_lua_tasks *tg_slices_begin(struct tg_slices *slices,
@@ -44,7 +50,6 @@ static inline struct tg_lua_tasks *tg_slices_begin(struct tg_slices *slices,
     struct tg_lua_tasks *before = slices->running;
     uint64_t run = slices->runs + 1;
     slices->runs = run;
-    slices->ticks = 0;
     atomic_store_explicit(&slices->turn, run, memory_order_relaxed);
     slices->running = tasks;
     return before;

@@ -109,6 +109,12 @@ static int l_debug_setmetatable(lua_State *L)
     return 1;
 }
 
+/* A hook of a script's would run where no other stops it, and be lost at the next slice's end. */
+static int l_sethook(lua_State *L)
+{
+    return luaL_error(L, "debug.sethook is not available: hooks end what computes for too long");
+}
+
 static int l_exit(lua_State *L)
 {
     return luaL_error(L, "os.exit is not available");
@@ -184,6 +190,8 @@ static int open_libraries(lua_State *L)
     lua_pushcfunction(L, l_setmetatable);
     lua_setglobal(L, "setmetatable");
     set_function(L, "debug", "setmetatable", l_debug_setmetatable);
+    if (lua->tasks.slices)
+        set_function(L, "debug", "sethook", l_sethook);
     set_function(L, "os", "exit", l_exit);
     tg_coroutine_open(L);
     preload(L);
@@ -254,6 +262,35 @@ static int add_traceback(lua_State *L)
     return 1;
 }
 
+static void keep_error(struct tg_lua *lua, const char *message)
+{
+    snprintf(lua->error, sizeof lua->error, "%s", message);
+}
+
+void tg_lua_set_hooks(const struct tg_lua_tasks *tasks, lua_Hook hook)
+{
+    for (const struct tg_lua_level *level = tasks->levels; level; level = level->up)
+        lua_sethook(level->co, hook, LUA_MASKCOUNT, 1);
+    if (tasks->entered)
+        lua_sethook(tg_lua_main(tasks->lua), hook, LUA_MASKCOUNT, 1);
+}
+
+int tg_lua_stop(lua_State *L, lua_Hook hook, const char *why)
+{
+    struct tg_lua *lua = tg_lua_of(L);
+    lua_sethook(L, hook, LUA_MASKCOUNT, 1); /* it may be a library's coroutine, and no level */
+    tg_lua_set_hooks(&lua->tasks, hook);
+    if (!lua->tasks.stopping) {
+        lua->tasks.stopping = true;
+        keep_error(lua, why); /* there may be no memory for more */
+        luaL_traceback(L, L, why, 0);
+        keep_error(lua, lua_tostring(L, -1));
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, lua->tasks.no_memory);
+    lua_error(L);
+    __builtin_unreachable();
+}
+
 enum tg_lua_result tg_lua_enter(struct tg_lua *lua, lua_CFunction fn, void *arg)
 {
     lua_State *L = lua->L;
@@ -262,21 +299,24 @@ enum tg_lua_result tg_lua_enter(struct tg_lua *lua, lua_CFunction fn, void *arg)
     lua_pushlightuserdata(L, arg);
     struct tg_slices *slices = lua->tasks.held ? NULL : lua->tasks.slices;
     struct tg_lua_tasks *before = tg_slices_begin(slices, &lua->tasks);
-    lua->tasks.entered++;
+    if (!lua->tasks.entered++ && !lua->tasks.current)
+        lua->tasks.stopping = false;
     int status = lua_pcall(L, 1, 0, -3);
     lua->tasks.entered--;
     tg_slices_end(slices, before);
     if (lua_gethook(L) && !lua->tasks.held)
         lua_sethook(L, NULL, 0, 0);
+    bool stopped = lua->tasks.stopping;
     if (status != LUA_OK) {
         const char *message = lua_tostring(L, -1);
-        snprintf(lua->error, sizeof lua->error, "%s", message ? message : "(no message)");
+        if (!stopped)
+            keep_error(lua, message ? message : "(no message)");
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
-    if (status == LUA_OK)
+    if (status == LUA_OK && !stopped)
         return TG_LUA_DONE;
-    return status == LUA_ERRMEM ? TG_LUA_NOMEM : TG_LUA_FAILED;
+    return status == LUA_ERRMEM && !stopped ? TG_LUA_NOMEM : TG_LUA_FAILED;
 }
 
 const char *tg_lua_error(const struct tg_lua *lua)

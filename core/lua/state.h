@@ -48,11 +48,11 @@ struct tg_lua *tg_lua_new(const struct tg_lua_options *options);
  * done.  NULL is fine. */
 void tg_lua_free(struct tg_lua *lua);
 
-/* Runs fn(L) in protected mode with arg as its one light userdata.  Not from inside Lua. */
 /* Whether a function of Lua's is called at this level or outside of it.  What was raised elsewhere has no
  * traceback worth a line: what is wrong with a file that does not load, or with what a script returned. */
 bool tg_lua_is_in_script(lua_State *L, int level);
 
+/* Runs fn(L) in protected mode with arg as its one light userdata.  Not from inside Lua. */
 enum tg_lua_result tg_lua_enter(struct tg_lua *lua, lua_CFunction fn, void *arg);
 
 /* The last failure's message, never NULL; good until the next entry.  With a traceback when the

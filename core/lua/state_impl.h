@@ -26,6 +26,7 @@ struct tg_lua_level {
     lua_State *co;
     lua_State *from;
     const struct tg_lua_level *up;
+    bool closing; /* runs its <close> variables only, and cannot be suspended */
 };
 
 struct tg_slices;
@@ -40,6 +41,7 @@ struct tg_lua_tasks {
     struct tg_lua *lua;
     struct tg_task *current;
     lua_State *base;                   /* what current runs on */
+    bool stopping;                     /* what runs now was stopped (tg_lua_stop) */
     bool passing;                      /* current has begun a wait that is on its way outwards */
     const struct tg_lua_level *levels; /* innermost first */
     unsigned entered;                  /* ways into Lua that are no resume */
@@ -71,16 +73,22 @@ void tg_lua_tasks_fini(struct tg_lua_tasks *tasks);
 struct tg_lua_tasks *tg_lua_tasks(struct tg_lua *lua);
 void tg_lua_suspended(const struct tg_lua *lua);
 
-/* For slice.c.  Milliseconds that the task has computed since it has waited last, the runs before this
+/* From a hook: ends all that runs, by this hook at each instruction of it, so that no pcall helps.  Raises
+ * Lua's error of memory, the only one that no message handler hears of: those run inside of the hook,
+ * where none stops them.  A task's <close> variables do not run: nothing limits them.  What failed is
+ * known by tasks->stopping, until something else is begun, and by why, which is tg_lua_error()'s, with a
+ * traceback. */
+int tg_lua_stop(lua_State *L, lua_Hook hook, const char *why) __attribute__((noreturn));
+/* Where all that runs will be at its next instruction.  In a signal's handler, too, on the thread that
+ * runs it: lua_sethook() is made for that. */
+void tg_lua_set_hooks(const struct tg_lua_tasks *tasks, lua_Hook hook);
+
+/* For slice.c.  Nanoseconds that the task has computed since it has waited last, the runs before this
  * one; NULL is fine. */
 uint64_t tg_task_computed(const struct tg_task *task);
-/* It is about to be stopped for it: its <close> variables will not run, for nothing limits them. */
-void tg_task_overrun(struct tg_task *task);
 /* Puts the running task at the end of those that are ready; L, which a hook has stopped, must yield
  * now.  False: it cannot be suspended just here. */
 bool tg_task_preempt(lua_State *L, uint64_t computed);
-/* Whether the running task was stopped. */
-bool tg_task_is_overrun(lua_State *L);
 
 static inline const struct tg_lua_link **tg_lua_link(lua_State *L)
 {
@@ -105,7 +113,7 @@ static inline struct tg_lua_tasks *tg_lua_tasks_of(lua_State *L)
 static inline int tg_lua_resume_level(lua_State *co, lua_State *from, int nargs, int *nresults)
 {
     struct tg_lua_tasks *tasks = tg_lua_tasks_of(co);
-    struct tg_lua_level level = {co, from, tasks->levels};
+    struct tg_lua_level level = {co, from, tasks->levels, false};
     atomic_signal_fence(memory_order_release); /* slice.c looks at any moment */
     tasks->levels = &level;
     int status = tg_lua_resume(co, from, nargs, nresults);
@@ -116,5 +124,8 @@ static inline int tg_lua_resume_level(lua_State *co, lua_State *from, int nargs,
 /* For coroutines of the script's own: co, which was resumed, has yielded for a wait that goes on
  * outwards (tasks->passing).  Returns the context for the continuation of its resumer. */
 lua_KContext tg_task_pass(lua_State *co);
+
+/* tg_lua_close_thread() inside of a task: slices hold for it, too. */
+int tg_lua_close_level(lua_State *co, lua_State *from);
 
 #endif

@@ -70,10 +70,11 @@ static int close_coroutine(struct tg_lua_tasks *tasks, lua_State *co)
 {
     struct tg_task *current = tasks->current;
     const struct tg_lua_level *levels = tasks->levels;
-    struct tg_lua_level level = {co, tg_lua_main(tasks->lua), NULL};
+    struct tg_lua_level level = {co, tg_lua_main(tasks->lua), NULL, true};
     struct tg_lua_tasks *running = tg_slices_begin(tasks->slices, tasks);
     tasks->current = NULL;
     tasks->levels = &level;
+    tasks->stopping = false;
     tasks->closing++;
     tasks->entered++;
     tg_lua_set_waits(co, false);
@@ -83,6 +84,17 @@ static int close_coroutine(struct tg_lua_tasks *tasks, lua_State *co)
     tasks->closing--;
     tasks->levels = levels;
     tasks->current = current;
+    return status;
+}
+
+int tg_lua_close_level(lua_State *co, lua_State *from)
+{
+    struct tg_lua_tasks *tasks = tg_lua_tasks_of(co);
+    struct tg_lua_level level = {co, from, tasks->levels, true};
+    atomic_signal_fence(memory_order_release);
+    tasks->levels = &level;
+    int status = tg_lua_close_thread(co, from);
+    tasks->levels = level.up;
     return status;
 }
 
@@ -116,7 +128,9 @@ static int keep_failure(lua_State *L)
     struct tg_task *task = lua_touserdata(L, 1);
     lua_State *co = task->thread.co;
     lua_createtable(L, 2, 0);
-    if (lua_status(co) == LUA_YIELD) {
+    if (task->stopped) {
+        tg_slices_push_overrun(L, task->tasks->slices);
+    } else if (lua_status(co) == LUA_YIELD) {
         lua_pushliteral(L, "attempt to yield from outside a coroutine");
     } else {
         lua_pushvalue(co, -1); /* closers are given what stays */
@@ -150,13 +164,14 @@ void tg_task_set_cause(lua_State *L, struct tg_task *task)
 static enum tg_lua_result fail(struct tg_task *task, int status)
 {
     forget(task, &task->failure);
+    task->stopped = task->tasks->stopping;
     if (tg_lua_enter(task->tasks->lua, keep_failure, task) != TG_LUA_DONE)
         task->failure = LUA_REFNIL;
     forget(task, &task->cause);
-    if (!task->overrun) /* Lua leaves hooks off in what a hook's error has killed: nothing would stop it */
+    if (!task->stopped) /* Lua leaves hooks off in what a hook's error has killed: nothing would stop it */
         close_coroutine(task->tasks, task->thread.co);
     drop_coroutine(task); /* at once: what it holds may be all the memory that there is */
-    return status == LUA_ERRMEM ? TG_LUA_NOMEM : TG_LUA_FAILED;
+    return status == LUA_ERRMEM && !task->stopped ? TG_LUA_NOMEM : TG_LUA_FAILED;
 }
 
 static void let_chain_go(struct tg_task *task)
@@ -177,9 +192,13 @@ static enum tg_lua_result run(struct tg_task *task, int nargs)
     tg_lua_set_waits(co, false);
     task->state = TG_TASK_RUNNING;
     task->arming = false;
+    tasks->stopping = false;
     tasks->current = task;
     tasks->base = co;
     struct tg_lua_tasks *running = tg_slices_begin(tasks->slices, tasks);
+    if (task->preempted)
+        tg_slices_go_on(tasks->slices);
+    task->preempted = false;
     int status = tg_lua_resume_level(co, tg_lua_main(tasks->lua), nargs, &nresults);
     tg_slices_end(tasks->slices, running);
     tasks->passing = false;
@@ -194,7 +213,7 @@ static enum tg_lua_result run(struct tg_task *task, int nargs)
     drop_timer(task);
     if (task->scope->main == task)
         tg_scope_check(task->scope, tasks);
-    if (status != LUA_OK)
+    if (status != LUA_OK || tasks->stopping) /* what runs last may be a pcall */
         return fail(task, status);
     lua_settop(co, 0);
     if (lua_gethook(co))
@@ -210,7 +229,6 @@ enum tg_lua_result tg_task_start(struct tg_task *task, lua_CFunction fn, void *a
         task->failure = LUA_REFNIL;
         return TG_LUA_NOMEM;
     }
-    task->overrun = false;
     task->computed = 0;
     lua_pushcfunction(task->thread.co, fn); /* neither of these allocates */
     lua_pushlightuserdata(task->thread.co, arg);
@@ -299,6 +317,8 @@ static void close_cancelled(struct tg_task *task, lua_State *co)
         return;
     const char *text =
         lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : luaL_typename(co, -1);
+    if (task->tasks->stopping)
+        text = tg_lua_error(task->tasks->lua);
     tg_log(log, TG_LOG_INFO, "a <close> variable of a task that was cancelled: %s", text);
 }
 
@@ -383,7 +403,7 @@ static int count_levels(lua_State *L, const struct tg_task *task, const char **w
     lua_State *inner = L;
     for (int depth = 0;; depth++) {
         *why = "below a function that cannot be suspended";
-        if (!lua_isyieldable(inner))
+        if (!lua_isyieldable(inner) || (level && level->closing))
             return -1;
         *why = "in a coroutine that a library has resumed";
         if (!level || level->co != inner)
@@ -487,18 +507,6 @@ uint64_t tg_task_computed(const struct tg_task *task)
     return task ? task->computed : 0;
 }
 
-void tg_task_overrun(struct tg_task *task)
-{
-    if (task)
-        task->overrun = true;
-}
-
-bool tg_task_is_overrun(lua_State *L)
-{
-    const struct tg_task *task = tg_lua_tasks_of(L)->current;
-    return task && task->overrun;
-}
-
 /* A wait that is over as soon as it begins: others that are ready have their turn first. */
 bool tg_task_preempt(lua_State *L, uint64_t computed)
 {
@@ -510,6 +518,7 @@ bool tg_task_preempt(lua_State *L, uint64_t computed)
         return false;
     drop_timer(task);
     task->woken = true;
+    task->preempted = true;
     task->computed = computed;
     begin_wait(task, NULL, &wait);
     return true;

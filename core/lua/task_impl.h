@@ -22,14 +22,15 @@ struct tg_task {
     bool arming;         /* between tg_task_check() and tg_task_wait(): a wake is not to be lost */
     bool woken;          /* while arming */
     bool timed_out;
-    bool overrun; /* it has computed for too long, and is being stopped */
     bool spawned;
     bool sticking; /* the wait that it is about to begin makes it stuck */
     bool stuck;
     bool owns_scope;
     bool doomed;       /* it is to be cancelled where it would wait, or where it is ready */
     int begin;         /* values on its coroutine that it begins with; 0 when it has begun */
-    uint64_t computed; /* milliseconds since it has waited last, the runs before this one */
+    bool stopped;      /* by tg_lua_stop(), where it has failed */
+    bool preempted;    /* since its last run */
+    uint64_t computed; /* nanoseconds since it has waited last, the runs before this one */
     lua_KContext serial;
     struct tg_task_wait wait;
     struct tg_queue *queue;    /* that it waits in; NULL: in none */

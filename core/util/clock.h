@@ -1,4 +1,4 @@
-/* clock.h - the two clocks: one that only goes forward, one that people read. */
+/* clock.h - the clocks: one that only goes forward, one that people read, one of what a thread computes. */
 #ifndef TG_UTIL_CLOCK_H
 #define TG_UTIL_CLOCK_H
 
@@ -8,6 +8,9 @@
 
 /* Nanoseconds on a clock that never goes back; good for differences only. */
 uint64_t tg_clock_ns(void);
+
+/* Nanoseconds that this thread has computed.  Safe in a signal's handler. */
+uint64_t tg_clock_thread_ns(void);
 
 /* Milliseconds on the same clock, exact to one tick of the kernel (4 ms), and cheaper. */
 uint64_t tg_clock_coarse_ms(void);

@@ -30,6 +30,23 @@ return {
     { "/generator", get = function()
       return { body = tg.generate(function(yield) for i = 1, 3 do spin(0.05) yield(i) end end) }
     end },
+    { "/xpcall", get = function() xpcall(tight, tight) return { body = "after" } end },
+    { "/last", get = function() return pcall(tight) end },
+    { "/close", get = function()
+      local co = coroutine.create(function()
+        local c <close> = setmetatable({}, { __close = tight })
+        coroutine.yield()
+      end)
+      coroutine.resume(co)
+      coroutine.close(co)
+    end },
+    { "/failed", get = function()
+      coroutine.wrap(function()
+        local c <close> = setmetatable({}, { __close = tight })
+        error("not this")
+      end)()
+    end },
+    { "/hook", get = function() debug.sethook(tight, "l") end },
     { "/sort", get = function() table.sort({ 1, 2, 3, 4 }, function() tight() end) end },
     { "/index", get = function() return setmetatable({}, { __index = tight }).x end },
     { "/tostring", get = function() return tostring(setmetatable({}, { __tostring = tight })) end },
@@ -113,7 +130,7 @@ describe("a handler that computes", function()
     assert.equal("[1,2,3]", raw.get(s.port, "/generator").body)
   end)
 
-  for _, path in ipairs({ "/tight", "/pcall", "/coroutine", "/sort", "/index", "/tostring", "/gsub",
+  for _, path in ipairs({ "/tight", "/pcall", "/xpcall", "/last", "/coroutine", "/close", "/failed", "/sort", "/index", "/tostring", "/gsub",
     "/closer" }) do
     it("for ever is stopped with 503, and the next request is fine: " .. path .. " (B63)", timed(function()
       local began = harness.now()
@@ -124,6 +141,23 @@ describe("a handler that computes", function()
       assert.equal("fine", raw.get(s.port, "/").body)
     end))
   end
+
+  it("is stopped when the limit is reached, not long after it", timed(function()
+    local least = math.huge
+    for _ = 1, 8 do
+      local began = harness.now()
+      raw.get(s.port, "/tight", 20)
+      least = math.min(least, harness.now() - began)
+      if least < 550 then break end
+    end
+    assert.is_true(least >= 395 and least < (server.sanitized and 2000 or 550), least)
+  end))
+
+  it("sets no hooks of its own", function()
+    local seen = #s:log()
+    assert.equal(500, raw.get(s.port, "/hook").status)
+    s:wait_log("debug.sethook is not available", nil, seen + 1)
+  end)
 
   it("may be answered for by an error stage", function()
     assert.equal("enter: computed for more than 0.400 s without a wait (limits.script)",
@@ -181,5 +215,24 @@ describe("a function in C that does not come back", function()
     end
     assert.is_true(served >= 5, served)
     s:discard()
+  end)
+end)
+
+describe("a script that computes while it is loaded", function()
+  it("is given up after 10 s, whatever it catches", function()
+    if server.sanitized then return end -- ten seconds once are enough
+    local dir = server.folder()
+    local path = dir .. "/app.lua"
+    local file <close> = assert(io.open(path, "w"))
+    file:write([[
+      local function tight() while true do end end
+      while true do pcall(coroutine.wrap(function() xpcall(tight, tight) end)) end
+    ]])
+    file:close()
+    local result = server.command({ "check", path }, { timeout = 30 })
+    server.remove_folder(dir)
+    assert.not_equal(0, result.exit)
+    assert.matches("the script takes more than 10 s to load", result.stderr, 1, true)
+    assert.matches("in function 'xpcall'", result.stderr, 1, true)
   end)
 end)
