@@ -182,9 +182,11 @@ static void log_text(const struct tg_exchange *x, const char *reason, uint64_t n
     struct tg_slice method = tg_conn_span(x->conn, head->method);
     struct tg_slice target = tg_conn_span(x->conn, head->target);
     double ms = (double)(now - x->started) / 1e6;
-    tg_log(x->engine->access.log, TG_LOG_INFO, "%.*s %.*s %d %" PRIu64 " %.2fms %s",
+    char id[TG_EXCHANGE_ID_SIZE];
+    tg_exchange_print_id(x, id);
+    tg_log(x->engine->access.log, TG_LOG_INFO, "%.*s %.*s %d %" PRIu64 " %.2fms %s %s",
            (int)method.len, method.p, (int)target.len, target.p, tg_exchange_sent_status(x),
-           x->writer.bytes, ms, reason);
+           x->writer.bytes, ms, reason, id);
 }
 
 void tg_access_log_exchange(struct tg_exchange *x, const char *reason, uint64_t now)

@@ -151,8 +151,10 @@ static void log_failure(const struct tg_exchange *x, const char *outcome)
 {
     const struct tg_error *e = &x->error;
     enum tg_level level = e->status >= 500 ? TG_LOG_ERROR : TG_LOG_INFO;
-    tg_log(x->engine->log, level, "%s: %s after %" PRIu64 " bytes: %s%s%s: %s%s%s",
-           tg_exchange_route(x), outcome, x->writer.bytes, tg_stage_name(e->stage),
+    char id[TG_EXCHANGE_ID_SIZE];
+    tg_exchange_print_id(x, id);
+    tg_log(x->engine->log, level, "%s: %s after %" PRIu64 " bytes, id %s: %s%s%s: %s%s%s",
+           tg_exchange_route(x), outcome, x->writer.bytes, id, tg_stage_name(e->stage),
            e->interceptor ? " of " : "", e->interceptor ? e->interceptor : "",
            e->message ? e->message : "not enough memory", e->traceback ? "; " : "",
            e->traceback ? e->traceback : "");

@@ -155,6 +155,20 @@ describe("An access log in JSON", function()
 end)
 
 describe("The access log", function()
+  it("as text has the id that the request has, and that errors are logged with (B81)", function()
+    local s <close> = server.start({ script = [[return { routes = {
+      { "/id", get = function(request) return { body = request.id } end },
+      { "/fails", get = function() error("oh") end },
+    } }]] })
+    local id = raw.get(s.port, "/id").body
+    assert.matches("^%x+%-%x+$", id)
+    assert.matches("GET /id 200 " .. #id .. " [%d.]+ms done " .. id:gsub("%-", "%%-") .. "$", s:wait_log("GET /id 200"))
+    raw.get(s.port, "/fails")
+    local failed = s:wait_log("GET /fails: unhandled after 0 bytes, id "):match("id (%x+%-%x+): enter")
+    assert.equal(failed, s:wait_log("GET /fails 500"):match("(%S+)$"))
+    assert.not_equal(id, failed)
+  end)
+
   it("has IPv4 addresses as such, where a socket is for both families", function()
     local starts, s = pcall(server.start, {
       script = APP:format('log = "json",'), listen = { "[::]:0" },

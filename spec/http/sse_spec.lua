@@ -702,7 +702,7 @@ describe("a stop", function()
     assert.is_true(harness.now() - from < 5000, "it waited for them")
     local log = s:log_text()
     for _, path in ipairs({ "/idle", "/leaves", "/room/a", "/forever" }) do
-      assert.matches("GET " .. path:gsub("%p", "%%%0") .. " 200 [^\n]* shutdown\n", log)
+      assert.matches("GET " .. path:gsub("%p", "%%%0") .. " 200 [^\n]* shutdown %x+%-%x+\n", log)
     end
   end))
 end)
