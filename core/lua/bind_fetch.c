@@ -28,7 +28,9 @@ static int push_failure(lua_State *L, struct tg_fetch_body *body)
         return tg_fetch_body_raise(L, body, 3);
     lua_pushnil(L);
     lua_pushstring(L, tg_fetch_message(fetch));
-    tg_failure_push_status(L, tg_fetch_failure_status(failure), lua_tostring(L, -1));
+    int status = tg_fetch_failure_status(failure);
+    tg_failure_remember(L, -1, status);
+    tg_failure_push_status(L, status, lua_tostring(L, -1));
     lua_pushstring(L, tg_fetch_failure_name(failure));
     lua_setfield(L, -2, "kind");
     lua_pushboolean(L, tg_fetch_sent(fetch));
@@ -154,8 +156,18 @@ static int l_fetch(lua_State *L)
     return begin(L);
 }
 
+/* _remember_failure(message, status) */
+static int l_remember_failure(lua_State *L)
+{
+    luaL_checkstring(L, 1);
+    tg_failure_remember(L, 1, (int)luaL_checkinteger(L, 2));
+    return 0;
+}
+
 void tg_fetch_open(lua_State *L)
 {
+    lua_pushcfunction(L, l_remember_failure);
+    lua_setfield(L, -2, "_remember_failure");
     lua_pushcfunction(L, l_fetch);
     lua_setfield(L, -2, "fetch");
     lua_pushcfunction(L, tg_fetch_load_new);

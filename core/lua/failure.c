@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <lauxlib.h>
 
@@ -16,6 +17,10 @@
 #define ERROR_TYPE "tidegate.Error"
 
 static const char closed_key = 0;
+
+/* Messages that scripts were given, with their statuses. */
+static const char remembered_key = 0;
+enum { REMEMBERED_MAX = 64 };
 
 /* --- Values to raise -------------------------------------------------------------------------- */
 
@@ -81,6 +86,54 @@ int tg_failure_raise_status(lua_State *L, int status, const char *format, ...)
     return lua_error(L);
 }
 
+void tg_failure_remember(lua_State *L, int index, int status)
+{
+    index = lua_absindex(L, index);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &remembered_key);
+    lua_Integer count = 0;
+    if (lua_istable(L, -1) && lua_rawgeti(L, -1, 1)) {
+        count = lua_tointeger(L, -1);
+        lua_pop(L, 1);
+    }
+    if (count == 0 || count >= REMEMBERED_MAX) {
+        lua_newtable(L);
+        lua_copy(L, -1, -2);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &remembered_key);
+        count = 0;
+    }
+    lua_pushinteger(L, count + 1);
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, index);
+    lua_pushinteger(L, status);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+/* Behind the place that error() puts before a text; the text itself where there is none. */
+static const char *without_place(const char *text)
+{
+    for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':')) {
+        size_t digits = strspn(colon + 1, "0123456789");
+        if (digits && colon[digits + 1] == ':' && colon[digits + 2] == ' ')
+            return colon + digits + 3;
+    }
+    return text;
+}
+
+static void push_remembered(lua_State *L, int index)
+{
+    const char *text = lua_tostring(L, index);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &remembered_key) != LUA_TTABLE)
+        return;
+    lua_pushvalue(L, index);
+    if (lua_rawget(L, -2) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_pushstring(L, without_place(text));
+        lua_rawget(L, -2);
+    }
+    lua_remove(L, -2);
+}
+
 /* --- The err table ---------------------------------------------------------------------------- */
 
 static void set_error(lua_State *L, const struct tg_call *call)
@@ -119,7 +172,10 @@ static int raw_field(lua_State *L, int index, const char *field)
 static int status_of(lua_State *L, int index)
 {
     int isnum;
-    raw_field(L, index, "status");
+    if (lua_type(L, index) == LUA_TSTRING)
+        push_remembered(L, index);
+    else
+        raw_field(L, index, "status");
     lua_Integer status = lua_tointegerx(L, -1, &isnum);
     lua_pop(L, 1);
     return isnum && status >= 400 && status <= 599 ? (int)status : 500;

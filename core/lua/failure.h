@@ -25,6 +25,10 @@ int tg_failure_raise_closed(lua_State *L) __attribute__((noreturn));
 /* Pushes an error whose answer, when it is raised and nobody handles it, has this status. */
 void tg_failure_push_status(lua_State *L, int status, const char *message);
 
+/* The message at index, which a script is given, has this status when it is raised, with or without a
+ * place before it: by assert(tg.fetch(…)), for one.  Of the latest 64 messages of a state.  Raises out of memory. */
+void tg_failure_remember(lua_State *L, int index, int status);
+
 /* Raises an error whose answer, when nobody handles it, has this status. */
 int tg_failure_raise_status(lua_State *L, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -374,7 +374,8 @@ function tg.shared(name, options) end
 --- passed on
 ---@field load? tidegate.UpstreamLoad counts it, from its start to the end of its body
 
---- What went wrong with a fetch; it may be raised, and is answered by its status then.
+--- What went wrong with a fetch; it may be raised, and so may its message (by assert): either is answered
+--- by its status then.
 ---@class tidegate.FetchFailure
 ---@field message string
 ---@field status integer 504 for a timeout, 502 for most others
@@ -683,6 +684,12 @@ function Clock:stop() end
 ---@private
 ---@return tidegate.test.Clock
 function tg._test_clock() end
+
+--- The message, raised as it is, is answered by this status.
+---@private
+---@param message string
+---@param status integer
+function tg._remember_failure(message, status) end
 
 --- For tg.test: a service that is tried in its own state, and what service.check() made of it.
 ---@private

@@ -161,6 +161,7 @@ end
 
 local function nobody()
   local message = "no server of the pool may be asked now"
+  core._remember_failure(message, 503)
   return nil, message, { message = message, status = 503, kind = "unavailable", sent = false }
 end
 

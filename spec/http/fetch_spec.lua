@@ -23,6 +23,23 @@ return {
       return response or failed(why, failure)
     end },
     { "/head", head = function(request) return assert(tg.fetch(url(request), { method = "HEAD" })) end },
+    { "/asserts/dead", get = function() return assert(tg.fetch("http://127.0.0.1:1/")) end },
+    { "/asserts/placed", get = function()
+      local response = assert(tg.fetch("http://127.0.0.1:1/"))
+      return response
+    end },
+    { "/asserts/slow", get = function(request) return assert(tg.fetch(("http://127.0.0.1:%d/sleep"):format(request.port), { timeout = 0.01 })) end },
+    { "/asserts/joined", get = function()
+      return tg.spawn(function() return assert(tg.fetch("http://127.0.0.1:1/")) end):join()
+    end },
+    { "/asserts/other", get = function()
+      local _, why = tg.fetch("http://127.0.0.1:1/")
+      error("not its own: " .. why)
+    end },
+    { "/sleep", get = function() tg.sleep(5) end },
+    { "/handles-assert", interceptors = { { name = "outer", error = function(ctx, err)
+      ctx.response = { body = err.status .. " " .. err.stage .. " " .. err.message }
+    end } }, get = function() return assert(tg.fetch("http://127.0.0.1:1/")) end },
     { "/raise", get = function(request)
       local response, why, failure = tg.fetch(url(request))
       return response or error(failure)
@@ -555,7 +572,15 @@ describe("tg.fetch", function()
     client:send(("POST /send?port=%d HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"):format(up.port))
     c:read_until("\r\n\r\n")
     c:close()
-    assert.equal(500, client:read_response().status) -- assert() raised: the fetch gave nil
+    assert.equal(502, client:read_response().status)
+  end)
+
+  it("may be asserted: its message has the failure's status, as it has (B74)", function()
+    for path, status in pairs({ dead = 502, placed = 502, slow = 504, joined = 502, other = 500 }) do
+      local response = raw.get(s.port, "/asserts/" .. path)
+      assert.equal(status, response.status, path)
+    end
+    assert.matches("^502 enter %S.*connect", raw.get(s.port, "/handles-assert").body)
   end)
 
   it("does not use a connection again on which more came than was asked for (B74)", function()

@@ -32,6 +32,7 @@ return {
       local response, why, failure, target = pools[request.path_params.pool]:fetch("/own", { method = "PUT", body = "abc" })
       return { body = response and target.name or failure.kind .. ": " .. why }
     end },
+    { "/assert/:pool", get = function(request) return assert(pools[request.path_params.pool]:fetch("/own")) end },
     { "/:pool/x", any = handler },
     { "/mistake", get = function(request)
       local _, why = pcall(function() return tg.pool(load("return " .. request.query.o)()) end)
@@ -131,6 +132,11 @@ describe("tg.pool", function()
     for i = 1, 32 do assert.equal(first[i], (asked("/hash/x?key=k" .. i))) end
     local text = table.concat(first)
     assert.is_true(text:find("a") ~= nil and text:find("b") ~= nil)
+  end)
+
+  it("may be asserted to have answered: 503 where nobody may be asked (B74)", function()
+    assert.equal(502, raw.get(s.port, "/assert/dead").status)
+    assert.equal(503, raw.get(s.port, "/assert/dead").status)
   end)
 
   it("asks another when one refuses, whatever the method: nothing was sent (B76)", function()
