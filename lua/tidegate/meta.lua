@@ -374,8 +374,8 @@ function tg.shared(name, options) end
 --- passed on
 ---@field load? tidegate.UpstreamLoad counts it, from its start to the end of its body
 
---- What went wrong with a fetch; it may be raised, and so may its message (by assert): either is answered
---- by its status then.
+--- What went wrong with a fetch; it may be raised, and so may its message (by assert): either is
+--- answered by its status then.
 ---@class tidegate.FetchFailure
 ---@field message string
 ---@field status integer 504 for a timeout, 502 for most others
