@@ -201,7 +201,7 @@ describe("a channel as a body", function()
       local response = get("/dies")
       assert.equal("one ", response.body)
       assert.is_false(response.complete)
-      s:wait_log("dies: aborted after 4 bytes: body: no task is left that could put to the channel")
+      s:wait_log("dies: aborted after 4 bytes, id %x+%-%x+: body: no task is left that could put to the channel")
       s:wait_log("dies: a task has failed: in the middle")
     end)
 
