@@ -1,6 +1,6 @@
 /* embed-stream.c - a body of a gigabyte, an interceptor, and a function for scripts, in C.
  *
- *   cc embed-stream.c $(pkg-config --cflags --libs tidegate lua5.4) -pthread -o embed-stream && ./embed-stream
+ *   cc embed-stream.c $(pkg-config --cflags --libs tidegate) -pthread -o embed-stream && ./embed-stream
  */
 #include <lauxlib.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* embed.c - two gateways in a program with a loop and a timer of its own.
- *   cc embed.c $(pkg-config --cflags --libs tidegate libevent) -o embed && ./embed */
+ *   cc embed.c $(pkg-config --cflags --libs tidegate) -o embed && ./embed */
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>

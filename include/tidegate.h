@@ -126,8 +126,9 @@ TIDEGATE_API enum tidegate_status tidegate_new(struct tidegate **out,
 TIDEGATE_API enum tidegate_status tidegate_start(struct tidegate *g);
 
 /* Serves until tidegate_stop(), the first worker on this thread, each other on one of its own, with
- * this one's signal mask, and SIGPIPE blocked where it would end the process.  Only for a gateway with loops of its own.  TIDEGATE_EIO: a thread could not be
- * started, or a worker's loop has ended by itself. */
+ * this one's signal mask, and SIGPIPE blocked where it would end the process.  Only for a gateway with
+ * loops of its own.  TIDEGATE_EIO: a thread could not be started, or a worker's loop has ended by
+ * itself. */
 TIDEGATE_API enum tidegate_status tidegate_run(struct tidegate *g);
 
 /* The handler of options.alarm_signal, for the host to set before tidegate_start():
@@ -137,7 +138,9 @@ TIDEGATE_API enum tidegate_status tidegate_run(struct tidegate *g);
  *     sigaction(SIGVTALRM, &action, NULL);
  *
  * One is enough for all gateways of a process.  A signal that no gateway has sent does nothing. */
+#ifdef SA_SIGINFO /* POSIX; not with -std=c11 alone */
 TIDEGATE_API void tidegate_on_alarm(int number, siginfo_t *info, void *context);
+#endif
 
 /* Any thread, any number of times: the first call stops accepting and lets what is in flight finish,
  * up to limits.drain; the second ends it at once.  tidegate_run() then returns. */
@@ -196,8 +199,9 @@ TIDEGATE_API const char *tidegate_query(struct tidegate_exchange *x);  /* as sen
 TIDEGATE_API const char *tidegate_scheme(struct tidegate_exchange *x); /* "http" or "https" */
 TIDEGATE_API const char *tidegate_peer(struct tidegate_exchange *x,
                                        uint16_t *port); /* port may be NULL */
-TIDEGATE_API const char *tidegate_param(struct tidegate_exchange *x,
-                                        const char *name); /* decoded */
+/* A parameter of the route, decoded; NULL, too, where that holds a NUL (%00).  A handler does not meet
+ * one: such a request is answered by 400 before it. */
+TIDEGATE_API const char *tidegate_param(struct tidegate_exchange *x, const char *name);
 
 /* The value of a header, in any case; several are joined with ", " (RFC 9110, 5.3). */
 TIDEGATE_API const char *tidegate_header(struct tidegate_exchange *x, const char *name);
@@ -436,7 +440,8 @@ TIDEGATE_API void tidegate_each_route(const struct tidegate *g,
 /* What the router makes of a request, without one: calls fn with the route that it goes to and its
  * parameters (names and decoded values, count of them); they are good until fn returns.  path is as it
  * would be sent, without a query.  TIDEGATE_OK; TIDEGATE_ECLOSED: no route has the path;
- * TIDEGATE_AGAIN: one has, but not for the method; TIDEGATE_EINVAL: the path is not well formed. */
+ * TIDEGATE_AGAIN: one has, but not for the method; TIDEGATE_EINVAL: the path is not well formed, or holds
+ * %00. */
 struct tidegate_param_info {
     const char *name;
     const char *value;

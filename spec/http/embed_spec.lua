@@ -42,8 +42,8 @@ describe("an installed libtidegate", function()
   local dir
 
   -- Builds an example as its users would.
-  local function build(name, packages, static)
-    local flags = '$(pkg-config --cflags --libs ' .. (static and "--static " or "") .. packages .. ')'
+  local function build(name, static)
+    local flags = '$(pkg-config --cflags --libs ' .. (static and "--static " or "") .. 'tidegate)'
     if static then flags = "$(echo \"" .. flags .. "\" | sed 's/-ltidegate/-l:libtidegate.a/')" end
     local program = dir .. "/" .. name .. (static and "-static" or "")
     sh(('export PKG_CONFIG_PATH="$1/lib/pkgconfig"; %s "examples/$2.c" %s -pthread -o "$3"'):format(CC,
@@ -76,7 +76,7 @@ describe("an installed libtidegate", function()
     local how = static and "the archive" or "the shared object"
 
     it("serves two gateways on a host's loop, linked with " .. how .. " (B67, B70)", function()
-      local program = build("embed", "tidegate libevent", static)
+      local program = build("embed", static)
       assert.equal(not static, sh("LD_LIBRARY_PATH=$1/lib ldd $2", dir, program)
         :find("libtidegate.so.0 => " .. dir, 1, true) ~= nil)
       local process <close>, one, two = start(program, { SECONDS = "600" })
@@ -94,7 +94,7 @@ describe("an installed libtidegate", function()
     end)
 
     it("streams a gigabyte, and lets scripts wait for C, linked with " .. how .. " (B68, B70)", function()
-      local process <close>, url = start(build("embed-stream", "tidegate lua5.4", static))
+      local process <close>, url = start(build("embed-stream", static))
       local hello = curl.run({ url .. "/work/hello" })
       assert.same({ 200, "HELLO" }, { hello.status, hello.stdout })
       local before = harness.hwm_kib(process:pid())
@@ -156,6 +156,16 @@ int main(int argc, char **argv)
 }
 ]]
 
+  it("is declared for compilers that know their standard only (B67)", function()
+    local source = dir .. "/strict.h"
+    server.write(source, "#include <tidegate.h>\n")
+    for _, compiler in ipairs({ "gcc -x c -std=c99", "gcc -x c -std=c11", "gcc -x c", "g++ -x c++ -std=c++11",
+      "g++ -x c++ -std=c++20" }) do
+      sh('export PKG_CONFIG_PATH="$1/lib/pkgconfig"; ' .. compiler
+        .. ' -fsyntax-only -Wall -Wextra -pedantic-errors -Werror $(pkg-config --cflags tidegate) "$2"', dir, source)
+    end
+  end)
+
   for _, language in ipairs({ "c", "cc" }) do
     it("is hosted by the lines that its manual begins with, in a ." .. language .. " file (B67, B70)", function()
       local source, program = ("%s/first.%s"):format(dir, language), dir .. "/first-" .. language
@@ -174,13 +184,13 @@ int main(int argc, char **argv)
   end
 
   it("lets its gateways go when the host's loop ends", function()
-    local process <close> = start(build("embed", "tidegate libevent"), { SECONDS = "1" })
+    local process <close> = start(build("embed"), { SECONDS = "1" })
     assert.equal(0, process:wait(60))
     assert.equal("", process:output("stderr"))
   end)
 
   it("serves on when clients leave in the middle of a body", function()
-    local process <close>, url = start(build("embed-stream", "tidegate lua5.4"), nil, [[
+    local process <close>, url = start(build("embed-stream"), nil, [[
       return { routes = { { "/", get = function() return { body = ("x"):rep(50000000) } end } } }]])
     for _ = 1, 8 do sh('curl -sN "$1" | head -c 3000', url) end
     assert.equal(GIB, curl.run({ "-m", "120", "-o", "/dev/null", url .. "/gigabyte" }).size_download)
@@ -256,7 +266,7 @@ return { tls = { cert = %q, key = %q }, routes = {
         file:write("x")
         file:flush()
         local pair = secure.certificate(dir, "localhost")
-        sh(('export PKG_CONFIG_PATH="$1/lib/pkgconfig"; %s "$1/host.c" $(pkg-config --cflags --libs tidegate libevent) -pthread -o "$1/host"')
+        sh(('export PKG_CONFIG_PATH="$1/lib/pkgconfig"; %s "$1/host.c" $(pkg-config --cflags --libs tidegate) -pthread -o "$1/host"')
           :format(CC), dir)
         local env = { LD_LIBRARY_PATH = dir .. "/lib" }
         local argv = { "env", "--default-signal=PIPE", dir .. "/host", SCRIPT:format(dir .. "/big", pair.cert, pair.key),
