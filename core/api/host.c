@@ -58,10 +58,23 @@ static enum tg_step run(struct tidegate_exchange *host, tidegate_handler fn, voi
     return host->ticket ? TG_STEP_WAIT : TG_STEP_DONE;
 }
 
+/* Whether a parameter would be shorter for C than it is. */
+static bool has_nul(const struct tg_exchange *x)
+{
+    for (size_t i = 0; i < x->param_count; i++)
+        if (tg_percent_has_nul(x->params[i].value.p, x->params[i].value.len))
+            return true;
+    return false;
+}
+
 static enum tg_step run_stage(const struct tg_interceptor *self, struct tg_exchange *x,
                               enum tg_stage stage)
 {
     const struct tg_host_interceptor *own = (const void *)self; /* its first member */
+    if (own->is_handler && has_nul(x)) {
+        tg_exchange_fail(x, 400, "a parameter holds a NUL", NULL);
+        return TG_STEP_FAILED;
+    }
     struct tidegate_exchange *host = host_of(x);
     if (host)
         return run(host, own->fn[stage], own->arg);
@@ -607,6 +620,8 @@ const char *tidegate_param(struct tidegate_exchange *host, const char *name)
         if (!tg_slice_equal(x->params[i].name, wanted))
             continue;
         struct tg_slice value = x->params[i].value;
+        if (tg_percent_has_nul(value.p, value.len))
+            return NULL;
         char *text = keep(host, value.len);
         if (text)
             text[tg_percent_decode(value.p, value.len, false, text)] = '\0';

@@ -15,6 +15,7 @@ struct tg_host_interceptor {
     tidegate_handler fn[TG_STAGE_ERROR + 1];
     void *arg;
     char *name;
+    bool is_handler; /* of a route: its parameters are C strings, so they hold no NUL */
 };
 
 /* Fills in base by what else is set. */

@@ -311,6 +311,7 @@ enum tidegate_status tidegate_route(struct tidegate *g, const char *method, cons
         return TIDEGATE_ENOMEM;
     }
     stage->interceptor.fn[TG_STAGE_ENTER] = handler;
+    stage->interceptor.is_handler = true;
     stage->interceptor.arg = arg;
     return add_stage(g, stage);
 }
@@ -696,6 +697,8 @@ enum tidegate_status tidegate_explain(const struct tidegate *g, const char *meth
     tg_router_match(tg_lua_script_engine(script)->router, (struct tg_slice){method, strlen(method)},
                     (struct tg_slice){host, strlen(host)}, (struct tg_slice){path, strlen(path)},
                     &e->match);
+    if (tg_percent_has_nul(path, strlen(path)))
+        e->match.kind = TG_MATCH_BAD_PATH; /* a parameter would not be a C string */
     enum tidegate_status status = missed(e->match.kind);
     const struct tg_lua_route *route =
         e->match.kind == TG_MATCH_FOUND ? route_of(script, e->match.route) : NULL;

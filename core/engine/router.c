@@ -347,7 +347,7 @@ void tg_router_match(const struct tg_router *router, struct tg_slice method, str
     out->allow[0] = '\0';
     if (!path.len || path.p[0] != '/')
         return;
-    if (memchr(path.p, '\0', path.len) || !tg_percent_valid(path.p, path.len)) {
+    if (!tg_percent_valid(path.p, path.len)) {
         out->kind = TG_MATCH_BAD_PATH;
         return;
     }

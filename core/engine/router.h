@@ -43,7 +43,7 @@ enum tg_match_kind {
     TG_MATCH_FOUND,
     TG_MATCH_NO_PATH,   /* 404 */
     TG_MATCH_NO_METHOD, /* 405, or the answer to OPTIONS: allow is set */
-    TG_MATCH_BAD_PATH,  /* 400: a bad escape, or a NUL */
+    TG_MATCH_BAD_PATH,  /* 400: a bad escape */
 };
 
 struct tg_match {

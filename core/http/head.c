@@ -112,7 +112,7 @@ static const char *skip_name(struct tg_slice s)
     size_t n = 0;
     while (n < s.len && tg_char_is(s.p[n], TG_CHAR_HOST))
         n++;
-    return n > 0 && tg_percent_valid(s.p, n) ? s.p + n : NULL;
+    return n > 0 && tg_percent_valid(s.p, n) && !tg_percent_has_nul(s.p, n) ? s.p + n : NULL;
 }
 
 static bool is_port(const char *p, const char *end)

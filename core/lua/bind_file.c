@@ -153,8 +153,8 @@ static void take_options(lua_State *L, struct tg_file *file)
 int tg_file_new(lua_State *L)
 {
     size_t len;
-    const char *path = luaL_checklstring(L, 1, &len);
-    luaL_argcheck(L, len > 0 && strlen(path) == len, 1, "a path has no NUL and is not empty");
+    luaL_checklstring(L, 1, &len);
+    luaL_argcheck(L, len > 0, 1, "a path is not empty");
     lua_settop(L, OPTIONS);
     struct tg_file *file = lua_newuserdatauv(L, sizeof *file, TG_FILE_TEXTS);
     *file = (struct tg_file){.ranges = true, .tagged = true, .dated = true};
@@ -228,9 +228,12 @@ int tg_file_open_fd(lua_State *L, int index, struct stat *info)
 {
     static const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     const struct tg_file *file = lua_touserdata(L, index);
-    const char *path = tg_file_text(L, index, TG_FILE_PATH).p;
+    struct tg_slice given = tg_file_text(L, index, TG_FILE_PATH);
+    const char *path = given.p;
     const char *root = tg_file_text(L, index, TG_FILE_ROOT).p;
     assert(path);
+    if (memchr(path, '\0', given.len))
+        return tg_failure_raise_status(L, 404, "%s: a path has no NUL", path);
     int fd = root ? tg_file_open_below(L, root, path, file->follow, flags) : open(path, flags);
     if (fd < 0)
         return raise_errno(L, path);

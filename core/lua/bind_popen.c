@@ -262,13 +262,14 @@ static int start(struct process *p, const char *command, const char *mode)
 
 static int l_popen(lua_State *L)
 {
-    const char *command = luaL_checkstring(L, 1);
+    size_t len;
+    const char *command = luaL_checklstring(L, 1, &len);
     const char *mode = luaL_optstring(L, 2, "r");
     luaL_argcheck(L, strcmp(mode, "r") == 0 || strcmp(mode, "w") == 0, 2, "invalid mode");
     struct process *p = lua_newuserdatauv(L, sizeof *p, 0);
     *p = (struct process){.pidfd = -1};
     luaL_setmetatable(L, LUA_FILEHANDLE); /* closed, as far as Lua sees */
-    int error = start(p, command, mode);
+    int error = strlen(command) == len ? start(p, command, mode) : EINVAL;
     if (error) {
         errno = error;
         return luaL_fileresult(L, 0, command);

@@ -10,6 +10,7 @@
 #include <lualib.h>
 
 #include "lua/bind_coroutine.h"
+#include "lua/bind_paths.h"
 #include "lua/embed.h"
 #include "lua/failure.h"
 #include "lua/slice.h"
@@ -194,6 +195,7 @@ static int open_libraries(lua_State *L)
         set_function(L, "debug", "sethook", l_sethook);
     set_function(L, "os", "exit", l_exit);
     tg_coroutine_open(L);
+    tg_paths_open(L);
     preload(L);
     tg_lua_tasks_open(L, &lua->tasks);
     return 0;

@@ -27,11 +27,25 @@ bool tg_percent_valid(const char *bytes, size_t len)
     const char *p = bytes;
     const char *end = bytes + len;
     while (p < end && (p = memchr(p, '%', (size_t)(end - p))) != NULL) {
-        if (escape(p, end) <= 0)
+        if (escape(p, end) < 0)
             return false;
         p += 3;
     }
     return true;
+}
+
+bool tg_percent_has_nul(const char *bytes, size_t len)
+{
+    const char *p = bytes;
+    const char *end = bytes + len;
+    if (len && memchr(bytes, '\0', len))
+        return true;
+    while (p < end && (p = memchr(p, '%', (size_t)(end - p))) != NULL) {
+        if (escape(p, end) == 0)
+            return true;
+        p++;
+    }
+    return false;
 }
 
 unsigned char tg_percent_next(const char **p, const char *end)

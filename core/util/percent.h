@@ -7,8 +7,11 @@
 
 #include "util/slice.h"
 
-/* Whether every '%' is followed by two hex digits that are not those of a NUL. */
+/* Whether every '%' is followed by two hex digits. */
 bool tg_percent_valid(const char *bytes, size_t len);
+
+/* Whether a NUL is in bytes, or an escape of one: where it ends, as a C string, is not where they do. */
+bool tg_percent_has_nul(const char *bytes, size_t len);
 
 /* Takes the next decoded byte off *p, which must be before end.  A '%' that starts no escape is that
  * byte itself. */

@@ -191,6 +191,9 @@ local function serve(self, request)
     return { status = 405, headers = { Allow = "GET, HEAD" } }
   end
   local splat = splat_of(request, self.options.param)
+  if splat:find("\0", 1, true) then
+    errors.raise(400, "tg.files: the path holds a NUL")
+  end
   if hides_slash(request, splat) or not is_allowed(splat, self.options.hidden) then
     refuse(splat, "no path of a file")
   end

@@ -176,6 +176,7 @@ describe("tidegate", function()
       assert.same({ SCRIPT, "tidegate: POST /users/7/x: the path has routes, but none for the method (405)\n" },
         { explain("POST", "/users/7/x") })
       assert.same({ SCRIPT, "tidegate: users: not a path (400)\n" }, { explain("GET", "users") })
+      assert.same({ SCRIPT, "tidegate: /users/7/a%00b: not a path (400)\n" }, { explain("GET", "/users/7/a%00b") })
     end)
 
     it("fails when nobody can read it", function()

@@ -380,7 +380,7 @@ describe("tg.file", function()
     it("is 404 when it is missing, a folder, or what might block (B23)", function()
       assert(os.execute("mkfifo " .. dir .. "/fifo"))
       for _, other in ipairs({ "/nonexistent/file", dir, dir .. "/", path .. "/x", dir .. "/fifo", "/dev/zero",
-        "/dev/tty", dir .. "/" .. ("x"):rep(300) }) do
+        "/dev/tty", dir .. "/" .. ("x"):rep(300), path .. "\0.png" }) do
         local response = ask("/file?path=" .. escape(other))
         assert.equal(404, response.status, other)
         assert.equal("Not Found\n", response.body)
@@ -449,7 +449,7 @@ describe("tg.file", function()
     end)
 
     it("is never found anywhere else (B23)", function()
-      for _, name in ipairs({ "../outside", "out", "sub/../../outside", "/etc/passwd", path, "..", "." }) do
+      for _, name in ipairs({ "../outside", "out", "sub/../../outside", "/etc/passwd", path, "..", ".", "in\0" }) do
         assert.equal(404, below(name).status, name)
       end
     end)

@@ -74,6 +74,7 @@ return {
       return { body = tostring(handle:close()) }
     end },
     { "/mode", get = function() return { body = tostring(select(2, pcall(io.popen, "true", "rw"))) } end },
+    { "/cut", get = function() return { body = select(2, io.popen("true\0 no more")) } end },
     { "/loaded", get = function() return { body = table.concat({ tostring(at_load[1]), at_load[2], at_load[3] }, " ") } end },
     { "/fine", get = function() return { body = "fine" } end },
   },
@@ -276,6 +277,7 @@ describe("an open file as a body", function()
       assert.equal("written", server.read(dir .. "/written"))
       assert.equal("nil exit 7", get("/loaded").body)
       assert.matches("invalid mode", get("/mode").body)
+      assert.equal("true: Invalid argument", get("/cut").body)
     end)
 
     it("gives a process no descriptor but its three, and no signal ignored or blocked", function()

@@ -28,6 +28,7 @@ end
 local catch = tg.on_error({ handle = function(_, err) return { status = 500, body = err.message } end })
 
 return { interceptors = { catch }, routes = {
+  { "/bytes/*rest", get = function(request) return { body = request.path_params.rest .. "|" .. request.path } end },
   { "/set", get = function(request)
     request.headers["X-User"] = "ours"
     request.headers["X-uSER"] = "ours again"
@@ -106,6 +107,11 @@ describe("a request", function()
     it("passes a header that was set twice on once, with its last value (B75)", function()
       assert.equal("ours", get("/passed-on/seen").user)
     end)
+  end)
+
+  it("may have a NUL in a parameter, which is a byte like another (B51)", function()
+    local response = raw.get(s.port, "/bytes/x%00y")
+    assert.same({ 200, "x\0y|/bytes/x%00y" }, { response.status, response.body })
   end)
 
   describe("whose body a script reads to its end", function()

@@ -170,6 +170,13 @@ static int p_valid(lua_State *L)
     return 1;
 }
 
+static int p_has_nul(lua_State *L)
+{
+    struct tg_slice s = slice_at(L, 1);
+    lua_pushboolean(L, tg_percent_has_nul(s.p, s.len));
+    return 1;
+}
+
 /* The bytes in a block of their own, so that a sanitizer sees a read or write past their end. */
 static char *exact_copy(lua_State *L, struct tg_slice s, size_t room)
 {
@@ -226,8 +233,9 @@ int luaopen_probe_router(lua_State *L)
         {"repeat_match", p_repeat}, {"allocates", p_allocates}, {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"new", p_new},       {"seen", p_seen},     {"fail_at", p_fail_at}, {"valid", p_valid},
-        {"decode", p_decode}, {"encode", p_encode}, {"query", p_query},     {NULL, NULL},
+        {"new", p_new},       {"seen", p_seen},       {"fail_at", p_fail_at},
+        {"valid", p_valid},   {"has_nul", p_has_nul}, {"decode", p_decode},
+        {"encode", p_encode}, {"query", p_query},     {NULL, NULL},
     };
     luaL_newmetatable(L, ROUTER);
     luaL_setfuncs(L, methods, 0);

@@ -30,6 +30,15 @@ describe("a host in C", function()
 
   local function call(target, headers, body, method) return assert(host:call(method or "GET", target, headers, body)) end
 
+  it("never meets a parameter that C would cut at a NUL: 400 (B51, B68)", function()
+    for _, name in ipairs({ "a%00b", "%00", "%2500%00" }) do
+      local r = call("/bytes/" .. name, "X-Pass: 1\r\n")
+      assert.same({ 400, "Bad Request\n" }, { r.status, r.body })
+      assert.equal("enter error", host:notes())
+    end
+    assert.equal(201, call("/bytes/%2500").status)
+  end)
+
   it("answers requests by handlers that see all of them (B68)", function()
     local r = call("/bytes/a%20b?c=d", "X-One: 1\r\nx-one: 2\r\n")
     assert.equal("GET /bytes/a%20b?c=d /bytes/a%20b c=d a b 1, 2 127.0.0.1", r.body)

@@ -3,12 +3,21 @@
 local probe = require("probe_router")
 
 describe("percent-encoding", function()
-  it("takes an escape of two hex digits in either case for valid, but not a NUL's (B53)", function()
-    for _, good in ipairs({ "", "abc", "%41", "%c3%A9", "%2F%2f", "a%20", "%01", "%0a", "%10" }) do
+  it("takes an escape of two hex digits in either case for valid (B53)", function()
+    for _, good in ipairs({ "", "abc", "%41", "%c3%A9", "%2F%2f", "a%20", "%00", "%0a", "%10" }) do
       assert.is_true(probe.valid(good), good)
     end
-    for _, bad in ipairs({ "%", "%4", "a%", "%zz", "%4g", "%g4", "%%41", "%00", "x%00y" }) do
+    for _, bad in ipairs({ "%", "%4", "a%", "%zz", "%4g", "%g4", "%%41", "%00%" }) do
       assert.is_false(probe.valid(bad), bad)
+    end
+  end)
+
+  it("finds a NUL, and the escape of one", function()
+    for _, with in ipairs({ "\0", "a\0", "%00", "x%00y", "%%00", "%01%00", "%0%00" }) do
+      assert.is_true(probe.has_nul(with), with)
+    end
+    for _, without in ipairs({ "", "a", "%", "%0", "%01", "%10", "%0g0", "00%", "%2500" }) do
+      assert.is_false(probe.has_nul(without), without)
     end
   end)
 

@@ -9,6 +9,33 @@ describe("a Lua state", function()
     s = nil
   end)
 
+  it("refuses the name of a file where C would cut it, at a NUL (B23)", function()
+    local name = os.tmpname()
+    finally(function() os.remove(name) end)
+    s = probe.new()
+    local _, why = s:enter(([[
+      local name, results = %q, {}
+      local cut = name .. "\0.png"
+      local function add(_, ...) results[#results + 1] = table.concat({ ... }, " ") end
+      add(io.open(cut))
+      add(os.remove(cut))
+      add(os.rename(cut, name .. "x"))
+      add(os.rename(name, cut))
+      add(pcall(function() io.lines(cut) end))
+      add(pcall(function() io.lines("/nowhere") end))
+      add(pcall(function() io.open(name, "rw") end))
+      local file <close> = assert(io.open(name, "a+b"))
+      error(table.concat(results, "\n") .. "\n" .. io.type(file) .. "\n", 0)
+    ]]):format(name))
+    local expected = {
+      name .. ": Invalid argument 22", name .. ": Invalid argument 22", "Invalid argument 22", "Invalid argument 22",
+      "chunk:8: cannot open file '" .. name .. "' (Invalid argument)",
+      "chunk:9: cannot open file '/nowhere' (No such file or directory)",
+      "chunk:10: bad argument #2 to 'open' (invalid mode)", "file", "",
+    }
+    assert.equal(table.concat(expected, "\n"), why:sub(1, #table.concat(expected, "\n")))
+  end)
+
   describe("entered", function()
     before_each(function() s = probe.new() end)
 
